@@ -21,7 +21,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.model.compile import Model
 from lmeformula.prediction.averaged import over_uncertain
 from lmeformula.prediction.normal_points import normal_average
-from lmeformula.prediction.posterior import normal_posterior_of
+from lmeformula.prediction.posterior import normal_posterior_of, posterior_of
 from lmeformula.prediction.predictive_density import LogDensities, log_predictive, row_log_density
 from lmeformula.prediction.predictor import linear_predictor
 from lmeformula.prediction.predictor_errors import normals
@@ -85,9 +85,8 @@ def predict_fold(
         rows,
         linear_predictor(fit, rows),
         parameters=True,
-        effects=True,
+        posterior=posterior_of(fit, seed=seed),
         new_levels=True,
-        seed=seed,
     )
     work = _by_draws if what.num_draws else _by_mixture
     averages = {kind: over_uncertain(what, kind, [seed, OF_FOLDS]) for kind in kinds}

@@ -95,7 +95,7 @@ def design(
     parsed = parse(formula)
     named = [each for each in (weights, offset, frequency) if isinstance(each, str)]
     frame = open_frame(data, lambda columns: [*columns_used(parsed, columns), *named])
-    index = index_of(data)
+    index = index_of(data) if frame.labels is None else frame.labels
     offset = in_order("offset", offset, index, frame.num_rows)
     weights = in_order("weights", weights, index, frame.num_rows)
     frequency = in_order("frequency", frequency, index, frame.num_rows)

@@ -179,6 +179,11 @@ class Design:
         """How many observations the rows stand for: the sum of their frequencies."""
         return self.n if self.frequency is None else int(self.frequency.sum())
 
+    @property
+    def frequencies(self) -> Floats:
+        """(n,) how many observations each row stands for: ones where no frequency was given."""
+        return np.ones(self.n) if self.frequency is None else self.frequency
+
     def mean(self, values: Floats) -> Floats:
         """Means (...) of values (n, ...) over the observations."""
         if self.frequency is None:

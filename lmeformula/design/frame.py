@@ -21,7 +21,7 @@ from lmeformula.design.values import (
 )
 from lmeformula.errors import ColumnNotFoundError, FormulaDataError
 from lmeformula.formula.ir import Span
-from lmeformula.rows import Source, gather, source_of
+from lmeformula.rows import Gathered, Source, gather, source_of
 
 # NumPy's numbers that a table holds. Longer floats are refused: they would lose digits.
 PLAIN = frozenset(map(np.dtype, ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")))
@@ -38,6 +38,7 @@ class Frame:
       texts: columns of text that come as codes.
       by_name: columns whose categories are taken in the order of their names.
       origin: where the rows were read from, in words; "" for a table in memory.
+      labels: of the rows, where a source has some.
       read: the columns read so far, by name.
       positions: where each name stands; several places for a repeated one.
     """
@@ -48,6 +49,7 @@ class Frame:
     texts: frozenset[str] = frozenset()
     by_name: frozenset[str] = frozenset()
     origin: str = ""
+    labels: Any = None
     read: dict[str, Column] = field(default_factory=dict)
     positions: dict[str, list[int]] = field(default_factory=dict)
 
@@ -185,17 +187,34 @@ def _source_frame(source: Source, used: Callable[[tuple[str, ...]], Iterable[str
     columns = tuple(map(_name, source.columns))
     given = dict(zip(columns, source.columns, strict=True))
     wanted = columns if used is None else [name for name in used(columns) if name in given]
-    found = gather(source, [given[name] for name in wanted])
+    found = gather(source, [*(given[name] for name in wanted), *source.labels])
     known = {given[name]: name for name in wanted}
     return Frame(
         columns,
         found.num_rows,
         lambda i: as_series(found.columns[source.columns[i]]),
-        texts=frozenset(known[name] for name in found.texts),
+        texts=frozenset(known[name] for name in found.texts if name in known),
         by_name=frozenset(known[name] for name in source.by_name if name in known),
         origin=f"{found.num_rows:,} of {source.name}, {_plural(len(wanted), 'column')} read in "
         f"{found.num_bytes / 2.0**20:,.1f} MiB",
+        labels=_labels([_as_written(found, name) for name in source.labels]),
     )
+
+
+def _as_written(found: Gathered, name: str) -> Any:
+    """A column as the source has it: of text no dictionary."""
+    column = found.columns[name]
+    return column.cast(column.type.value_type) if name in found.texts else column
+
+
+def _labels(columns: list[Any]) -> Any:
+    """The pandas Index that columns of pyarrow are; None without."""
+    import pandas as pd
+
+    each = [pd.Index(column.to_pandas()) for column in columns]
+    if len(each) < 2:
+        return each[0] if each else None
+    return pd.MultiIndex.from_arrays(each)
 
 
 def _plural(count: int, noun: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from lmeformula.design.design import Design
 from lmeformula.design.evaluate import data_columns
+from lmeformula.design.functions import FUNCTIONS
 from lmeformula.formula import expand_dot
 from lmeformula.formula.dot import columns_of_response, grouping_columns
 from lmeformula.formula.formula import Formula
-from lmeformula.formula.ir import Expression
+from lmeformula.formula.ir import Call, Expression, walk
 from lmeformula.formula.parts import expressions
 from lmeformula.formula.several_formulas import formulas_of
 
@@ -32,6 +34,11 @@ def columns_used(formula: Formula, columns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in named if name in known))
 
 
+def columns_mentioned(formula: Formula) -> frozenset[str]:
+    """All names of columns in a formula without "."."""
+    return frozenset(name for _, part in formulas_of(formula) for name in _mentioned(part))
+
+
 def _mentioned(formula: Formula) -> Iterator[str]:
     yield from columns_of_response(formula.response)
     others: list[Expression] = list(expressions(formula))
@@ -40,3 +47,40 @@ def _mentioned(formula: Formula) -> Iterator[str]:
         others += [option.value for option in term.covariance.options]
     yield from (column.name for expression in others for column in data_columns(expression))
     yield from grouping_columns(formula)
+
+
+def columns_of_new_rows(
+    design: Design, columns: tuple[str, ...], given: Sequence[object]
+) -> tuple[str, ...]:
+    """List the columns that `rebuild` reads of new rows.
+
+    Args:
+      design: of the fit's data.
+      columns: all that the new data has.
+      given: offset and weights, as `rebuild` takes them.
+    """
+    recipes = [each.design.recipe for each in design.predictors if each.design.recipe is not None]
+    remembered = [name for recipe in recipes for name in (recipe.offset, recipe.weights)]
+    named = {each for each in (*given, *remembered) if isinstance(each, str)}
+    used = set(columns_used(design.formula, columns)) | named
+    return tuple(name for name in columns if name in used)
+
+
+def looks_at_other_rows(design: Design) -> bool:
+    """Whether the formula calls what may give a row another value where other rows stand beside it.
+
+    That is `lag`, and functions of the caller's own, of which nobody knows.
+    """
+    own = {
+        name
+        for each in design.predictors
+        if each.design.recipe is not None
+        for name in each.design.recipe.functions
+    }
+    beyond = own | {name for name, each in FUNCTIONS.items() if each.is_of_other_rows}
+    return any(
+        isinstance(node, Call) and node.function in beyond
+        for _, part in formulas_of(design.formula)
+        for expression in expressions(part)
+        for node in walk(expression)
+    )

@@ -108,7 +108,7 @@ def endless(model: Model, ended: Ended) -> Mask:
         if not X.shape[1]:
             continue
         here, before = _among(weights, group), _among(at_zero, group)
-        named = _endless(X, within, estimates, here, before, _times(model))
+        named = _endless(X, within, estimates, here, before, model.design.frequencies)
         mask[: space.num_fixed][columns] = named[: int(columns.sum())]
         if family.thresholds and group[0] == 0:
             mask[own] = named[-1]
@@ -129,17 +129,11 @@ def _are_certain(model: Model, values: Floats, at_zero: Floats) -> bool:
       values: (n,) log densities of the rows.
       at_zero: (v n,) curvatures where all predictors are zero.
     """
-    family, chances = model.family, values / _times(model)
+    family, chances = model.family, values / model.design.frequencies
     has_chances = family.base.measure in ("classes", "categories", "shares")
     if not (has_chances or family.thresholds) or chances.min() < math.log(CERTAIN):
         return False
-    return bool(np.abs(at_zero.reshape(-1, len(values)) / _times(model)).max() > FLAT)
-
-
-def _times(model: Model) -> Floats:
-    """(n,) how many observations each row stands for."""
-    design = model.design
-    return np.ones(design.n) if design.frequency is None else design.frequency
+    return bool(np.abs(at_zero.reshape(-1, len(values)) / model.design.frequencies).max() > FLAT)
 
 
 def without_end(model: Model, found: LaplaceFit) -> Mask:
@@ -164,7 +158,7 @@ def without_end(model: Model, found: LaplaceFit) -> Mask:
             continue
         here, before = _among(weights, [predictor]), _among(at_zero, [predictor])
         within = np.zeros(X.shape[1], int)
-        named = _endless(X, within, estimates, here, before, _times(model))
+        named = _endless(X, within, estimates, here, before, model.design.frequencies)
         reached = X @ estimates
         moved = (np.abs(X[:, named]) > 0.0).any(axis=1) & (here[:, 0, 0] < FLAT)
         if moved.any() and ((reached if limit.is_upwards else -reached)[moved] > 0.0).all():
@@ -207,7 +201,7 @@ def _groups(model: Model) -> list[list[int]]:
 
 def _blocks(model: Model, weights: Floats) -> Floats:
     """(n, K, K) curvatures in the predictors of one observation of each row, from those of the stacked rows."""
-    return model.stack.mixture.to_blocks(weights) / _times(model)[:, None, None]
+    return model.stack.mixture.to_blocks(weights) / model.design.frequencies[:, None, None]
 
 
 def _among(blocks: Floats, group: list[int]) -> Floats:

@@ -1,14 +1,24 @@
-"""The rows of a fit with what the model says of each, as a data frame."""
+"""The rows of a fit, or new ones, with what the model says of each."""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lmeformula.arguments import kinds
-from lmeformula.design.design import row_labels
-from lmeformula.errors import FormulaDataError
+from lmeformula.arrays import Floats
+from lmeformula.design.design import Design, NewRows, row_labels
+from lmeformula.design.rebuild import rebuild
+from lmeformula.design.select import select_rows
+from lmeformula.design.used import columns_mentioned, looks_at_other_rows
+from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.formula.dot import columns_of_response
+from lmeformula.prediction.answers import Answer, Target, answered
 from lmeformula.prediction.normal_posterior import row_precisions
 from lmeformula.prediction.posterior import has_normal_posterior, normal_posterior_of
 from lmeformula.prediction.predictor import (
@@ -18,33 +28,57 @@ from lmeformula.prediction.predictor import (
     link_columns,
     mean_response,
 )
+from lmeformula.prediction.requested import (
+    Requested,
+    Wanted,
+    blocks_of,
+    in_pandas,
+    parts,
+    requested,
+    some_rows,
+)
 from lmeformula.prediction.residuals import observed_mean
+from lmeformula.rows import source_of, table_of
 
 
 @kinds.takes(
-    data=kinds.optional(
-        kinds.instance(pd.DataFrame, "Give the pandas data frame that it was fitted to.")
-    )
+    new_levels=kinds.one_of("error", "population"),
+    to=kinds.optional(kinds.path),
 )
-def augment(fit: FittedModel, data: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Lay the fitted rows out with predictions and residuals, as broom.mixed's `augment` does.
+def augment(
+    fit: FittedModel,
+    data: Any = None,
+    *,
+    newdata: Any = None,
+    new_levels: str = "error",
+    offset: object = None,
+    to: Target = None,
+) -> Any:
+    """Lay rows out with predictions and residuals, as broom.mixed's `augment` does.
 
     Args:
-      fit: a fitted model with its rows.
-      data: the data frame that it was fitted to, whose columns come first; a fit does not keep them. Without it
-        the response and the grouping factors do.
+      fit: a fitted model, with its rows where they are asked for.
+      data: the table that it was fitted to, or the source of its rows, whose columns come first; a fit does not
+        keep them. Without it the response and the grouping factors do.
+      newdata: a table of other rows, or any source that `lf.fit` takes, whose columns come first.
+      new_levels: levels of `newdata` that the fit has not seen: "error", or "population" for an effect of zero.
+      offset: of `newdata`, as in `predict`.
+      to: a Parquet file that the answer is written to, block by block, as in `predict`.
     Returns:
-      frame: a row for each row used, indexed as `data` is, or by the positions of the rows. After the data
-        stand ".fitted", the expected response with the effects of the row's levels; ".fixed", without; ".link",
-        the linear predictor; ".resid", observed minus fitted; and ".hat", the share of its own variance that
-        the fit takes of a row (NaN where the equations are too large or effects have heavy tails). Several
+      frame: a row for each row used, indexed as `data` is, or by the positions of the rows; a row for each row
+        of `newdata`. After the data stand ".fitted", the expected response with the effects of the row's
+        levels; ".fixed", without; ".link", the linear predictor; ".resid", observed minus fitted, of new rows
+        where they have the columns of the response; and, of fitted rows, ".hat", the share of its own variance
+        that the fit takes of a row (NaN where the equations are too large or effects have heavy tails). Several
         predictors are ".link[mu]", ".link[sigma]", and ".hat" is between zero and their number: what the row
         adds to the effective number of parameters. Categories without an order have chances for means,
         ".fitted[a]", ".fixed[a]", and no ".resid". Where rows have a frequency, all is of one of the identical
-        observations each.
+        observations each. With `to` the file, as `predict` has it.
     Raises:
-      FormulaDataError: if `data` has another number of rows than the fit was made from, or such a column.
-      ModelError: if the fit was loaded without its rows.
+      FormulaDataError: if `data` has another number of rows than the fit was made from, or a table has such a
+        column.
+      ModelError: if the fit was loaded without its rows, and these are asked for.
+      OSError: if the file cannot be written.
     References:
       Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 5, for the hat matrix.
     Example:
@@ -55,63 +89,188 @@ def augment(fit: FittedModel, data: pd.DataFrame | None = None) -> pd.DataFrame:
          Reaction Subject  .fitted  .resid
       0    249.56     308   254.22   -4.66
     """
-    design, family = fit.model.design, fit.model.family
-    eta = linear_predictor(fit, design)
-    alone = linear_predictor(fit, design, with_random=False)
-    if family.is_unordered:
-        observed = np.array(category_names(fit), object)[family.response(design)[0].astype(int)]
+    if newdata is not None:
+        if data is not None:
+            raise ModelError(
+                "data are the rows of the fit, and newdata are others", hint="Give one of them."
+            )
+        kept = (True,) * len(fit.model.design.terms)
+        wanted = Wanted(kept, new_levels, offset=offset, columns=True)
+        blocks = requested(fit, newdata, wanted)
+        return answered(blocks, functools.partial(_of_new, fit), newdata, to)
+    hat = functools.cache(lambda: _leverages_of(fit))
+
+    def work(asked: Requested) -> Answer:
+        rows = asked.rows
+        assert isinstance(rows, Design)
+        observed = _observed(fit, rows)
+        found = _said(fit, rows)
+        if ".fitted" in found:
+            found[".resid"] = observed - found[".fitted"]
+        found[".hat"] = hat()(rows, asked.places)
+        table = asked.table
+        if table is None:
+            table = _response_and_groups(fit, rows, observed, asked.index)
+        return _beside(table, found)
+
+    return answered(_fitted_blocks(fit, data), work, data, to)
+
+
+def _said(fit: FittedModel, rows: Design | NewRows) -> dict[str, Floats]:
+    """Means and predictors (n,) of rows, by what their columns are called."""
+    eta = linear_predictor(fit, rows)
+    alone = linear_predictor(fit, rows, with_random=False)
+    if fit.model.family.is_unordered:
         found = {**_chances(fit, ".fitted", eta), **_chances(fit, ".fixed", alone)}
     else:
-        observed = observed_mean(family, design)[0]
         found = {".fitted": mean_response(fit, eta), ".fixed": mean_response(fit, alone)}
     names = [f".link[{name}]" for name in link_columns(fit)] or [".link"]
-    found |= dict(zip(names, eta, strict=True))
-    if ".fitted" in found:
-        found[".resid"] = observed - found[".fitted"]
-    found[".hat"] = _leverages(fit)
-    frame = _observed(fit, observed) if data is None else _rows_of(fit, data, tuple(found))
-    return frame.assign(**found)
+    return found | dict(zip(names, eta, strict=True))
 
 
-def _chances(fit: FittedModel, what: str, eta: np.ndarray) -> dict[str, np.ndarray]:
+def _chances(fit: FittedModel, what: str, eta: Floats) -> dict[str, Floats]:
     """Those of each category."""
     each = chances_at(fit, eta).T
     return {f"{what}[{name}]": of for name, of in zip(category_names(fit), each, strict=True)}
 
 
-def _leverages(fit: FittedModel) -> np.ndarray:
-    """(n,) traces of W V, with W the precisions of each row and V the covariances of its predictors."""
+def _observed(fit: FittedModel, rows: Design) -> Any:
+    """(n,) the responses: on the scale of their means, or the names of categories without an order."""
+    family = fit.model.family
+    if family.is_unordered:
+        return np.array(category_names(fit), object)[family.response(rows)[0].astype(int)]
+    return observed_mean(family, rows)[0]
+
+
+def _of_new(fit: FittedModel, asked: Requested) -> Answer:
+    found = {name: asked.spread_out(values) for name, values in _said(fit, asked.rows).items()}
+    response = fit.model.design.formula.response
+    names = set(map(str, getattr(asked.table, "column_names", asked.table.columns)))
+    if ".fitted" in found and response is not None and names >= set(columns_of_response(response)):
+        found[".resid"] = _new_responses(fit, asked) - found[".fitted"]
+    return _beside(asked.table, found)
+
+
+def _new_responses(fit: FittedModel, asked: Requested) -> Floats:
+    """The responses of all rows of a block; nan where one is missing."""
     design = fit.model.design
-    if not has_normal_posterior(fit):
-        return np.full(design.n, np.nan)
-    spread = normal_posterior_of(fit).covariances(design)
-    precisions = fit.model.stack.mixture.to_blocks(row_precisions(fit))
-    shares = np.einsum("nab,nba->n", precisions, spread)
-    if design.frequency is not None:
-        shares = shares / design.frequency
-    return np.asarray(np.clip(shares, 0.0, design.num_predictors))
-
-
-def _observed(fit: FittedModel, observed: np.ndarray) -> pd.DataFrame:
-    """The response and the levels of each grouping factor."""
-    design = fit.model.design
-    columns: dict[str, object] = {design.response_name: observed}
-    for block in design.terms:
-        columns.setdefault(block.group, np.array(block.levels, object)[block.index])
-    return pd.DataFrame(columns, index=row_labels(design))
-
-
-def _rows_of(fit: FittedModel, data: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
-    design = fit.model.design
-    expected = design.n + design.num_missing
-    if len(data) != expected:
-        raise FormulaDataError(
-            f"the data have {len(data):,} rows, and the fit was made from {expected:,}",
-            hint="Give the data frame that it was fitted to.",
+    if asked.total > len(asked.index) and looks_at_other_rows(design):
+        raise ModelError(
+            "the responses of so many rows are worked out in parts, and the formula looks at other rows",
+            hint="Augment fewer rows at a time.",
         )
-    taken = [name for name in names if name in data.columns]
+    rows = _responses(design, asked.table)
+    return asked._replace(places=rows.rows).spread_out(observed_mean(fit.model.family, rows)[0])
+
+
+def _leverages_of(fit: FittedModel) -> Any:
+    """What gives (n,) traces of W V for some rows at these places of the fit.
+
+    W are the precisions of each row and V the covariances of its predictors.
+    """
+    whole = fit.model.design
+    if not has_normal_posterior(fit):
+        return lambda rows, places: np.full(rows.n, np.nan)
+    posterior = normal_posterior_of(fit)
+    precisions = fit.model.stack.mixture.to_blocks(row_precisions(fit))
+
+    def leverages(rows: Design, places: slice) -> Floats:
+        spread = posterior.covariances(rows)
+        shares = np.einsum("nab,nba->n", precisions[places], spread) / rows.frequencies
+        return np.asarray(np.clip(shares, 0.0, whole.num_predictors))
+
+    return leverages
+
+
+def _response_and_groups(
+    fit: FittedModel, rows: Design, observed: Any, index: pd.Index
+) -> pd.DataFrame:
+    columns: dict[str, object] = {rows.response_name: observed}
+    for block in rows.terms:
+        columns.setdefault(block.group, np.array(block.levels, object)[block.index])
+    return pd.DataFrame(columns, index=index)
+
+
+def _fitted_blocks(fit: FittedModel, data: Any) -> Iterator[Requested]:
+    """The fitted rows, a block at a time: each with its place among all, and with the rows of its data."""
+    design = fit.model.design
+    labels, place, stop = row_labels(design), 0, 0
+    has_labels = not labels.equals(pd.RangeIndex(design.n))
+    for number, (part, table) in enumerate(_tables(design, data)):
+        if table is not None:
+            start, stop = part.start, part.stop
+            part = slice(place, int(np.searchsorted(design.rows, stop)))
+            used = design.rows[part] - start
+            table = table.iloc[used] if isinstance(table, pd.DataFrame) else table.take(used)
+        rows = design if part == slice(0, design.n) else select_rows(design, part)
+        place = part.stop
+        if table is not None:
+            _check_same(rows, table)
+        yield Requested(rows, part, labels[part], number, design.n, has_labels, table)  # type: ignore[arg-type]
+    if data is not None:
+        _check_count(design, stop)
+
+
+def _check_count(design: Design, count: int) -> None:
+    expected = design.n + design.num_missing
+    if count != expected:
+        raise FormulaDataError(
+            f"the data have {count:,} rows, and the fit was made from {expected:,}",
+            hint="Give the data that it was fitted to.",
+        )
+
+
+def _tables(design: Design, data: Any) -> Iterator[tuple[slice, Any]]:
+    """Where blocks of all rows of the data are, and these; without data, where those of the rows used are."""
+    source = None if data is None else source_of(data)
+    if source is not None:
+        # Where their number is not known before, it shows at the end.
+        _check_count(design, source.num_rows or design.n + design.num_missing)
+        yield from ((part, table_of(block)) for part, block in blocks_of(source, source.columns))
+        return
+    table = None if data is None else in_pandas(data)
+    if table is not None:
+        _check_count(design, len(table))
+    for part in parts(design.n if table is None else len(table)):
+        yield part, None if table is None else some_rows(table, part)
+
+
+def _check_same(rows: Design, table: Any) -> None:
+    """Refuse data whose responses are not those of the fit, such as the same rows in another order.
+
+    Where the data lack columns of the formula nobody can tell.
+    """
+    names = tuple(map(str, getattr(table, "column_names", table.columns)))
+    wanted = columns_mentioned(rows.formula)
+    is_known = rows.recipe is not None and not looks_at_other_rows(rows)
+    if not rows.n or not is_known or rows.response is None or not wanted <= set(names):
+        return
+    found = _responses(rows, table)
+    assert found.response is not None
+    if not np.array_equal(found.response.values, rows.response.values):
+        raise FormulaDataError(
+            f"the data are not those of the fit: {rows.response.name} has other values, or the rows are in "
+            "another order",
+            hint="Give the data that it was fitted to; rows of others are newdata=....",
+        )
+
+
+def _responses(design: Design, table: Any) -> NewRows:
+    """The responses of the complete rows of a table; offset and weights take no part in them."""
+    none = np.zeros(len(table))
+    return rebuild(design, table, groups=False, response=True, offset=none, weights=none + 1.0)
+
+
+def _beside(table: Any, found: Mapping[str, Any]) -> Answer:
+    """A table with further columns."""
+    names = list(getattr(table, "column_names", table.columns))
+    taken = [name for name in found if name in names]
     if taken:
         raise FormulaDataError(
             f"the data have a column {taken[0]!r} already", hint="Rename or drop it."
         )
-    return data.iloc[design.rows]
+    if isinstance(table, pd.DataFrame):
+        return table.assign(**found)
+    for name, values in found.items():
+        table = table.append_column(name, [values])
+    return table

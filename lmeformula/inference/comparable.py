@@ -208,5 +208,4 @@ def row_weights(fit: FittedModel) -> Floats:
     family = fit.model.family
     parts = family.response(design)[1:2] if family.has_trials else ()
     weights = ones if design.weights is None else design.weights
-    times = ones if design.frequency is None else design.frequency
-    return np.column_stack([weights, times, *parts])
+    return np.column_stack([weights, design.frequencies, *parts])

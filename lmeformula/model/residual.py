@@ -65,7 +65,7 @@ def _is_apart(design: Design, term: TermBlock, columns: Mask) -> bool:
         values = values / scale
     order = np.argsort(term.index, kind="stable")
     starts = np.flatnonzero(np.diff(term.index[order], prepend=-1))
-    times = np.ones(design.n) if design.frequency is None else design.frequency
+    times = design.frequencies
     squares = values[:, :, None] * values[:, None, :] * times[:, None, None]
     products = np.add.reduceat(squares[order], starts)
     noise = np.ones(design.n) if design.weights is None else 1.0 / design.weights

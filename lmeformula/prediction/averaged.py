@@ -20,9 +20,8 @@ from lmeformula.prediction.level_posterior import (
 from lmeformula.prediction.mean_intervals import mean_slopes, moved_by
 from lmeformula.prediction.normal_points import normal_average, row_roots, tensor_grid
 from lmeformula.prediction.normal_posterior import NormalPosterior, unseen_covariances
-from lmeformula.prediction.posterior import normal_posterior_of
+from lmeformula.prediction.posterior import Posterior, posterior_of
 from lmeformula.prediction.predictor import (
-    PredictionKind,
     linear_predictor,
     mean_response,
     predicted_at,
@@ -43,13 +42,41 @@ FINE_NODES, MOST_FINE = 3, 3
 TRIED, OTHERS = np.array([-2.0, -0.7, 0.4, 1.9]), (0.0, 1.0)
 
 
+class Known(NamedTuple):
+    """What predictions are averaged over, worked out once for all rows.
+
+    Attributes:
+      posterior: of the effects given the data; None where they take no part, and are not normal.
+      nodes: of the levels of a single grouping factor, or None.
+    """
+
+    posterior: Posterior | None
+    nodes: LevelNodes | None
+
+
+def known_effects(fit: FittedModel, kept: tuple[bool, ...]) -> Known:
+    """What is known of a fit's fixed effects and of its effects given the data.
+
+    Args:
+      fit: a fitted model.
+      kept: whether each random-effects term takes part.
+    Raises:
+      ModelError: if its equations are too large to be factored.
+    """
+    # Of normal effects it tells the errors of fixed ones as well.
+    needs_effects = any(kept) or fit.params.has_normal_effects
+    return Known(
+        posterior_of(fit) if needs_effects else None, level_nodes(fit) if any(kept) else None
+    )
+
+
 def averaged_over(
     fit: FittedModel,
-    kind: PredictionKind,
+    kind: str,
     rows: Design | NewRows,
     kept: tuple[bool, ...],
     *,
-    uncertain: bool,
+    known: Known | None,
     new_levels: bool,
 ) -> Floats:
     """Average what is predicted over uncertain linear predictors.
@@ -67,20 +94,22 @@ def averaged_over(
       kind: "response" or "prob".
       rows: its rows, or new ones, on which those coefficients have an influence that take part.
       kept: whether each random-effects term takes part.
-      uncertain: whether fixed effects, and effects of known levels, are uncertain.
+      known: what is known of fixed effects and effects of known levels where they are uncertain; see
+        `known_effects`.
       new_levels: whether effects of unseen levels are drawn from their distribution.
     Returns:
       (n, 1) expected responses, or (n, K) chances; nan for rows whose mean moves with a coefficient on its
       way to infinity, whose errors have no number.
     """
     eta = linear_predictor(fit, rows, with_random=any(kept))
-    if uncertain and not fit.params.has_normal_effects:
-        what = errors_of(fit, rows, eta, parameters=True, effects=any(kept), new_levels=new_levels)
+    if known is not None and not fit.params.has_normal_effects:
+        what = errors_of(
+            fit, rows, eta, parameters=True, posterior=known.posterior, new_levels=new_levels
+        )
         return eta.T if is_linear(fit) else over_uncertain(what, kind, seed=0)
     spread = np.zeros((eta.shape[1], len(eta), len(eta)))
-    posterior = normal_posterior_of(fit) if uncertain else None
-    nodes = level_nodes(fit) if uncertain and any(kept) else None
-    if posterior is not None:
+    posterior, nodes = (None, None) if known is None else known
+    if isinstance(posterior, NormalPosterior):
         spread = posterior.covariances(rows, effects=any(kept))
         if nodes is None and any(kept):
             eta = eta + moved_means(fit, posterior, rows)[0]
@@ -89,7 +118,7 @@ def averaged_over(
         found = over_errors(fit, kind, eta, spread, with_unseen(fit, rows, spread[:, 0, 0]))
     else:
         found = normal_average(fit, kind, eta, spread)
-    if nodes is not None and posterior is not None:
+    if nodes is not None and isinstance(posterior, NormalPosterior):
         # Levels that the fit has seen have points of their own.
         for cloud in clouds(fit, rows, nodes, posterior, PARAMETER_NODES, is_fine=True):
             points = zip(cloud.eta, cloud.weights, strict=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+import functools
+from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.averaged import averaged_over
+from lmeformula.prediction.answers import Target, answered
+from lmeformula.prediction.averaged import averaged_over, known_effects
 from lmeformula.prediction.kept_effects import ReForm, kept_columns, only_columns, some_effects
 from lmeformula.prediction.predictor import (
     PredictionKind,
@@ -18,7 +20,7 @@ from lmeformula.prediction.predictor import (
     link_columns,
     predicted_at,
 )
-from lmeformula.prediction.requested import NEW_LEVELS, requested
+from lmeformula.prediction.requested import NEW_LEVELS, Requested, Wanted, requested
 
 NewLevels: TypeAlias = Literal["error", "population", "sample"]
 
@@ -28,6 +30,7 @@ NewLevels: TypeAlias = Literal["error", "population", "sample"]
     re_form=some_effects,
     new_levels=kinds.one_of(*NEW_LEVELS),
     averaged=kinds.flag,
+    to=kinds.optional(kinds.path),
 )
 def predict(
     fit: FittedModel,
@@ -38,7 +41,8 @@ def predict(
     new_levels: NewLevels = "error",
     offset: object = None,
     averaged: bool = False,
-) -> pd.Series | pd.DataFrame:
+    to: Target = None,
+) -> Any:
     """Predict the mean of the response, or the chances of its categories.
 
     Of a model with several linear predictors `kind="link"` gives a data frame with a column for each.
@@ -47,8 +51,8 @@ def predict(
 
     Args:
       fit: a fitted model.
-      newdata: a data frame with the columns that the formula uses (the response may be missing); the
-        fitted rows by default.
+      newdata: a data frame with the columns that the formula uses (the response may be missing), or any source
+        that `lf.fit` takes, whose rows are read a block at a time; the fitted rows by default.
       kind: "response" for the scale of the response, "link" for the linear predictor, "prob" for the
         probabilities of ordered categories. On the response scale a nonlinear link is applied to the linear
         predictor at the effects of `fit.ranef`, as lme4 does, unless `averaged`; there ordered categories
@@ -67,10 +71,13 @@ def predict(
         them at the estimates: fixed effects are normal; effects of a single grouping factor have their
         distribution given the data, and those of several are normal about their means. Several linear
         predictors are averaged over jointly.
+      to: a Parquet file, "predictions.parquet", that the answer is written to as it is worked out, in the order
+        of the rows; memory holds a block of them. It is there whole, or not at all.
     Returns:
       predictions: one a row, with the index of `newdata` where it has one, else the positions of the
         rows in the fitted data; NaN for rows of `newdata` with a missing value. Probabilities are a data frame
-        with a column for each category.
+        with a column for each category. With `to` the file, as a source of the kind of `newdata`: a LazyFrame
+        for a LazyFrame, a DuckDB relation for a relation; its path for paths and for tables in memory.
     Raises:
       FormulaDataError: if `newdata` lacks a column, or has new levels and `new_levels` is "error".
       ModelError: if an option is not one of those named here, or the uncertainty is asked of a model whose
@@ -83,17 +90,23 @@ def predict(
         columns = category_names(fit)
     elif kind == "link":
         columns = link_columns(fit) or columns
-    asked = requested(fit, newdata, kept, new_levels, offset=offset)
-    rows = only_columns(asked.rows, masks)
-    is_drawn = new_levels == "sample" and bool(has_new_level(rows, kept).any())
-    if kind == "link" or not (averaged or is_drawn):
-        found = predicted_at(fit, kind, linear_predictor(fit, rows, with_random=kept))
-    else:
-        found = averaged_over(fit, kind, rows, kept, uncertain=averaged, new_levels=is_drawn)
-    values = asked.spread_out(found)
-    if columns[0] != "prediction":
-        return pd.DataFrame(values, index=asked.index, columns=list(columns))
-    return pd.Series(values[:, 0], index=asked.index, name=columns[0])
+    # For all blocks, once the first has been read.
+    known = functools.cache(lambda: known_effects(fit, kept) if averaged else None)
+
+    def work(asked: Requested) -> pd.Series | pd.DataFrame:
+        rows = only_columns(asked.rows, masks)
+        is_drawn = new_levels == "sample" and bool(has_new_level(rows, kept).any())
+        if kind == "link" or not (averaged or is_drawn):
+            found = predicted_at(fit, kind, linear_predictor(fit, rows, with_random=kept))
+        else:
+            found = averaged_over(fit, kind, rows, kept, known=known(), new_levels=is_drawn)
+        values = asked.spread_out(found)
+        if columns[0] != "prediction":
+            return pd.DataFrame(values, index=asked.index, columns=list(columns))
+        return pd.Series(values[:, 0], index=asked.index, name=columns[0])
+
+    blocks = requested(fit, newdata, Wanted(kept, new_levels, offset=offset))
+    return answered(blocks, work, newdata, to)
 
 
 def fitted(fit: FittedModel) -> pd.Series:
@@ -104,4 +117,5 @@ def fitted(fit: FittedModel) -> pd.Series:
     Returns:
       fitted: (n,) indexed by the positions of the rows in the data.
     """
-    return predict(fit).rename("fitted")
+    found: pd.Series = predict(fit)
+    return found.rename("fitted")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
+from lmeformula.prediction.answers import Target, answered
 from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
 from lmeformula.prediction.posterior import posterior_draws
 from lmeformula.prediction.predictor import linear_predictor, mean_response
-from lmeformula.prediction.requested import NEW_LEVELS, requested
+from lmeformula.prediction.requested import NEW_LEVELS, Requested, Wanted, requested
+from lmeformula.prediction.unseen import unseen_effects
 
 # More numbers than this are asked for by mistake more often than not.
 MOST_NUMBERS = 2**27
@@ -21,6 +26,7 @@ MOST_NUMBERS = 2**27
     seed=kinds.seed,
     re_form=some_effects,
     new_levels=kinds.one_of(*NEW_LEVELS),
+    to=kinds.optional(kinds.path),
 )
 def predict_draws(
     fit: FittedModel,
@@ -31,7 +37,8 @@ def predict_draws(
     re_form: ReForm = None,
     new_levels: str = "error",
     offset: object = None,
-) -> pd.DataFrame:
+    to: Target = None,
+) -> Any:
     """Predict the mean response at each of many draws of the random effects.
 
     The effects are drawn jointly from their distribution given the data, normal about the posterior means
@@ -49,9 +56,10 @@ def predict_draws(
       new_levels: levels that the fit has not seen: "error"; "population", effects of zero; "sample", drawn
         from the distribution, one for each level and draw.
       offset: as in `predict`.
+      to: a Parquet file that the answer is written to, as in `predict`.
     Returns:
       frame: a row for each row of the data, indexed as predictions are, and columns draw_1, draw_2, ...;
-        NaN for rows with a missing value.
+        NaN for rows with a missing value. With `to` the file, as there.
     Raises:
       ModelError: for an option that is not one of these, or too many numbers.
       FormulaDataError: as `predict`.
@@ -63,26 +71,31 @@ def predict_draws(
       True
     """
     kept = kept_terms(fit, re_form)
-    asked = requested(fit, newdata, kept, new_levels, offset=offset)
-    asked.check_size(num_draws, MOST_NUMBERS, "num_draws", "draws")
-    rows = asked.rows
-    fixed = linear_predictor(fit, rows, with_random=False)
-    eta = np.repeat(fixed[None], num_draws, axis=0)
-    if any(kept):
-        drawn = posterior_draws(fit, num_draws, seed).effects
-        fresh = np.random.default_rng([seed, 1])
-        for block, effects, prior, keep in zip(
-            rows.terms, drawn, fit.params.distributions, kept, strict=True
-        ):
-            if not keep:
+    # For all blocks, once the first has been read.
+    drawn = functools.cache(lambda: posterior_draws(fit, num_draws, seed).effects)
+
+    def work(asked: Requested) -> pd.DataFrame:
+        asked.check_size(num_draws, MOST_NUMBERS, "num_draws", "draws")
+        rows = asked.rows
+        eta = np.repeat(linear_predictor(fit, rows, with_random=False)[None], num_draws, axis=0)
+        # Where no term is kept none was built.
+        for place, block in enumerate(rows.terms):
+            if not kept[place]:
                 continue
-            num_unseen = max(0, -int(block.index.min(initial=0)))
-            unseen = prior.draw(fresh, num_draws * num_unseen)
-            unseen = unseen.reshape(num_draws, num_unseen, len(block.columns))
-            unseen *= new_levels == "sample"
-            # Levels that the fit has not seen are -1, -2, ...: the last, the last but one.
-            every = np.concatenate([effects, unseen[:, ::-1]], axis=1)
-            eta += block.added(every[:, block.index], rows.num_predictors)
-    values = asked.spread_out(np.column_stack([mean_response(fit, one) for one in eta]))
-    names = [f"draw_{i + 1}" for i in range(num_draws)]
-    return pd.DataFrame(values, index=asked.index, columns=names)
+            of_rows = drawn()[place][:, np.maximum(block.index, 0)]
+            is_unseen = block.index < 0
+            of_rows[:, is_unseen] = 0.0
+            if new_levels == "sample":
+                of_rows[:, is_unseen] = unseen_effects(
+                    block.index[is_unseen],
+                    fit.params.distributions[place],
+                    [np.random.SeedSequence([seed, 1, place])],
+                    num_draws,
+                )
+            eta += block.added(of_rows, rows.num_predictors)
+        values = asked.spread_out(np.column_stack([mean_response(fit, one) for one in eta]))
+        names = [f"draw_{i + 1}" for i in range(num_draws)]
+        return pd.DataFrame(values, index=asked.index, columns=names)
+
+    blocks = requested(fit, newdata, Wanted(kept, new_levels, offset=offset))
+    return answered(blocks, work, newdata, to)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,8 @@ from lmeformula.arrays import Floats
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.prediction.answers import Target, answered
+from lmeformula.prediction.averaged import averaged_over
 from lmeformula.prediction.distribution import needs_response
 from lmeformula.prediction.intervals import cutoff
 from lmeformula.prediction.kept_effects import (
@@ -22,15 +26,16 @@ from lmeformula.prediction.kept_effects import (
     some_effects,
 )
 from lmeformula.prediction.mean_intervals import COLUMNS, framed_by_name
-from lmeformula.prediction.predict import predict
+from lmeformula.prediction.posterior import posterior_of
 from lmeformula.prediction.predictor import (
     category_names,
+    has_new_level,
     linear_predictor,
     link_columns,
     mean_response,
 )
 from lmeformula.prediction.predictor_intervals import simulated_quantiles, uncertain
-from lmeformula.prediction.requested import NEW_LEVELS, requested
+from lmeformula.prediction.requested import NEW_LEVELS, Requested, Wanted, requested
 
 SOURCES = ("parameters", "effects", "residual")
 DEFAULTS = {"confidence": ("parameters", "effects"), "prediction": SOURCES}
@@ -48,6 +53,7 @@ MOST_DRAWS = 1_000_000
     include=kinds.optional(kinds.names),
     seed=kinds.seed,
     num_draws=kinds.whole(1, MOST_DRAWS),
+    to=kinds.optional(kinds.path),
 )
 def predict_interval(
     fit: FittedModel,
@@ -63,7 +69,8 @@ def predict_interval(
     include: Sequence[str] | None = None,
     seed: int = 0,
     num_draws: int = 4000,
-) -> pd.DataFrame:
+    to: Target = None,
+) -> Any:
     """Predict with intervals.
 
     "confidence" is for the mean of the response of a row, "prediction" for a response. Fixed effects, the
@@ -101,10 +108,11 @@ def predict_interval(
       num_draws: how many responses are simulated for a row, and how many draws those effects have: ends have a
         Monte Carlo error, of some 4 / 100 standard deviations with 4,000 draws and a coverage of 95 %, and more
         where a level's responses are all alike, and its draws hang together.
+      to: a Parquet file that the answer is written to, as in `predict`.
     Returns:
       frame: estimate, lower, upper; one row for each of `newdata`, NaN where it misses a value. Successes out
         of trials are proportions, ordered categories their number from 1. The estimate of a level that is
-        sampled is the average over its effects, as that of `predict`.
+        sampled is the average over its effects, as that of `predict`. With `to` the file, as there.
     Raises:
       FormulaDataError: as `predict`.
       ModelError: for an option that is not listed here.
@@ -136,59 +144,67 @@ def predict_interval(
     masks = kept_columns(fit, re_form)
     kept = tuple(bool(mask.any()) for mask in masks)
     with_random = any(kept)
-    asked = requested(
-        fit,
-        newdata,
+    with_effects = "effects" in sources and with_random
+    # For all blocks, once the first has been read.
+    posterior = functools.cache(lambda: posterior_of(fit, num_draws, seed))
+
+    def work(asked: Requested) -> pd.DataFrame:
+        if not asked.places.size:
+            return pd.DataFrame(np.nan, index=asked.index, columns=_columns(fit, kind))
+        rows = only_columns(asked.rows, masks)
+        if isinstance(rows, Design) and not with_random:
+            rows = replace(rows.as_rows(), terms=())
+        what = uncertain(
+            fit,
+            rows,
+            linear_predictor(fit, rows, with_random=with_random),
+            parameters="parameters" in sources,
+            posterior=posterior() if with_effects else None,
+            new_levels=with_effects and new_levels == "sample",
+        )
+        if kind == "link" and link_columns(fit):
+            variances = np.einsum("nkk->kn", what.covariances())
+            half = cutoff(level) * np.sqrt(np.maximum(variances, 0.0))
+            each = np.stack([what.eta, what.eta - half, what.eta + half]).transpose(2, 1, 0)
+            frame = framed_by_name(each, link_columns(fit))
+        elif kind == "prob":
+            frame = framed_by_name(what.means("prob", level), category_names(fit))
+        elif has_residual and not is_gaussian:
+            low, high = simulated_quantiles(what, level, seed, num_draws, asked.number)
+            frame = _framed([mean_response(fit, what.eta), low, high])
+        elif is_gaussian or kind == "link":
+            added: Floats | float = 0.0
+            if has_residual:
+                added = fit.params.residual_sd**2 / (1.0 if rows.weights is None else rows.weights)
+            frame = _framed([what.eta[0], *(what.eta[0] + what.ends(level, added))])
+        else:
+            frame = pd.DataFrame(what.means("response", level)[:, 0], columns=list(COLUMNS))
+        is_averaged = new_levels == "sample" and not is_gaussian and kind != "link"
+        if is_averaged and newdata is not None and has_new_level(rows, kept).any():
+            # Estimates of rows of new levels are averages over their effects, as `predict` has them.
+            averages = averaged_over(fit, kind, rows, kept, known=None, new_levels=True)
+            frame.iloc[:, :: len(COLUMNS)] = averages
+        whole = asked.spread_out(frame.to_numpy())
+        return pd.DataFrame(whole, index=asked.index, columns=frame.columns)
+
+    wanted = Wanted(
         kept,
         new_levels,
         sizes=has_residual and needs_response(fit),
         offset=offset,
         weights=weights,
     )
-    rows = only_columns(asked.rows, masks)
-    if isinstance(rows, Design) and not with_random:
-        rows = replace(rows.as_rows(), terms=())
-    what = uncertain(
-        fit,
-        rows,
-        linear_predictor(fit, rows, with_random=with_random),
-        parameters="parameters" in sources,
-        effects="effects" in sources and with_random,
-        new_levels="effects" in sources and new_levels == "sample" and with_random,
-        num_draws=num_draws,
-        seed=seed,
-    )
-    if kind == "link" and link_columns(fit):
-        variances = np.einsum("nkk->kn", what.covariances())
-        half = cutoff(level) * np.sqrt(np.maximum(variances, 0.0))
-        each = np.stack([what.eta, what.eta - half, what.eta + half]).transpose(2, 1, 0)
-        frame = framed_by_name(each, link_columns(fit))
-    elif kind == "prob":
-        frame = framed_by_name(what.means("prob", level), category_names(fit))
-    elif has_residual and not is_gaussian:
-        low, high = simulated_quantiles(what, level, seed, num_draws)
-        frame = _framed([mean_response(fit, what.eta), low, high])
-    elif is_gaussian or kind == "link":
-        added: Floats | float = 0.0
-        if has_residual:
-            added = fit.params.residual_sd**2 / (1.0 if rows.weights is None else rows.weights)
-        frame = _framed([what.eta[0], *(what.eta[0] + what.ends(level, added))])
-    else:
-        frame = pd.DataFrame(what.means("response", level)[:, 0], columns=list(COLUMNS))
-    if new_levels == "sample" and newdata is not None and not is_gaussian and kind != "link":
-        # Estimates of rows of new levels are averages over their effects, as `predict` has them.
-        averages = predict(
-            fit,
-            newdata,
-            kind=kind,  # type: ignore[arg-type]
-            re_form=re_form,
-            new_levels="sample",
-            offset=offset,
-        )
-        values = np.asarray(averages, float)[asked.places]
-        frame.iloc[:, :: len(COLUMNS)] = values.reshape(len(values), -1)
-    whole = asked.spread_out(frame.to_numpy())
-    return pd.DataFrame(whole, index=asked.index, columns=frame.columns)
+    return answered(requested(fit, newdata, wanted), work, newdata, to)
+
+
+def _columns(fit: FittedModel, kind: str) -> list[str]:
+    """What the columns are called."""
+    names = link_columns(fit) if kind == "link" else ()
+    if kind == "prob":
+        names = category_names(fit)
+    if not names:
+        return list(COLUMNS)
+    return list(framed_by_name(np.zeros((0, len(names), len(COLUMNS))), names))
 
 
 def _framed(columns: Sequence[Floats]) -> pd.DataFrame:

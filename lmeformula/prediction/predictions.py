@@ -5,19 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.prediction.answers import Target
 from lmeformula.prediction.kept_effects import ReForm
 from lmeformula.prediction.predict import predict as predict_means
 from lmeformula.prediction.predict_draws import predict_draws
 from lmeformula.prediction.predict_intervals import predict_interval
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 # What each way to predict is called in messages.
 WAYS: dict[Callable[..., Any], str] = {
@@ -27,7 +24,7 @@ WAYS: dict[Callable[..., Any], str] = {
 }
 
 
-@kinds.takes(kind=kinds.one_of("response", "link", "prob", "draws"))
+@kinds.takes(kind=kinds.one_of("response", "link", "prob", "draws"), to=kinds.optional(kinds.path))
 def predict(
     fit: FittedModel,
     newdata: object = None,
@@ -43,12 +40,14 @@ def predict(
     include: Sequence[str] | None = None,
     seed: int = 0,
     num_draws: int | None = None,
-) -> pd.Series | pd.DataFrame:
+    to: Target = None,
+) -> Any:
     """Predict means, means or responses with intervals, or draws of means.
 
     Args:
       fit: a fitted model.
-      newdata: a data frame with the columns that the formula uses; the fitted rows by default.
+      newdata: a data frame with the columns that the formula uses, or any source that `lf.fit` takes, such as a
+        path, whose rows are read a block at a time; the fitted rows by default.
       interval: "confidence" or "prediction" for a frame of estimate, lower and upper; see
         `predict_intervals.predict_interval`.
       kind: "response", "link" or "prob", as in `predict.predict`; "draws" for a column for each draw of the
@@ -62,18 +61,28 @@ def predict(
       include: the sources of uncertainty of intervals.
       seed: of intervals' simulated responses, and of draws.
       num_draws: how many; by default 4000 simulated responses for an interval, and 200 draws.
+      to: a Parquet file, "predictions.parquet", that the answer is written to as it is worked out, in the order
+        of the rows; memory holds a block of them. It is there whole, or not at all.
     Returns:
-      predictions: a series; a frame for categories, several predictors, intervals and draws.
+      predictions: a series; a frame for categories, several predictors, intervals and draws. With `to` the
+        file, as a source of the kind of `newdata`: a LazyFrame for a LazyFrame, a DuckDB relation for a
+        relation; its path for paths and for tables in memory.
     Raises:
       FormulaDataError: if `newdata` lacks a column, or has levels that are not known.
       ModelError: for an option that does not exist, or that is of another way to predict.
+      OSError: if the file cannot be written.
     Example:
       >>> import lmeformula as lf
       >>> fit = lf.fit("Reaction ~ Days + (Days | Subject)", lf.datasets.load("sleepstudy"))
       >>> predict(fit, {"Days": [9.0], "Subject": ["308"]}).round(1).tolist()
       [430.1]
     """
-    common: dict[str, Any] = {"re_form": re_form, "new_levels": new_levels, "offset": offset}
+    common: dict[str, Any] = {
+        "re_form": re_form,
+        "new_levels": new_levels,
+        "offset": offset,
+        "to": to,
+    }
     own: dict[str, Any] = {
         "interval": interval,
         "averaged": averaged,

@@ -117,12 +117,15 @@ def has_new_level(rows: Design | NewRows, used: Sequence[bool] | None = None) ->
     return found
 
 
-def check_levels_are_known(rows: NewRows, used: Sequence[bool] | None = None) -> None:
+def check_levels_are_known(
+    rows: NewRows, used: Sequence[bool] | None = None, where: str = ""
+) -> None:
     """Raise if rows have levels that the fit has not seen.
 
     Args:
       rows: new rows.
       used: whether each term counts; all by default.
+      where: which rows these are, for the message.
     Raises:
       FormulaDataError: names grouping factors and levels, and counts the rows.
     """
@@ -135,7 +138,7 @@ def check_levels_are_known(rows: NewRows, used: Sequence[bool] | None = None) ->
         named = ", ".join(map(repr, levels[:3])) + (", ..." if len(levels) > 3 else "")
         parts.append(f"{len(levels):,} of {group} ({named})")
     raise FormulaDataError(
-        f"{int(has_new_level(rows, used).sum()):,} new rows have levels that the fit has not seen: "
+        f"{int(has_new_level(rows, used).sum()):,} new rows{where} have levels that the fit has not seen: "
         f"{'; '.join(parts)}",
         hint='Pass new_levels="population" to predict them with an effect of zero for that factor, '
         'or re_form="NA" to leave out the random effects of all rows.',

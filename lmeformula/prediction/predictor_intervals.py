@@ -25,7 +25,7 @@ from lmeformula.prediction.mean_intervals import (
 from lmeformula.prediction.normal_points import row_roots
 from lmeformula.prediction.normal_posterior import NormalPosterior, in_parts, unseen_covariances
 from lmeformula.prediction.parameter_errors import has_location, location_slopes
-from lmeformula.prediction.posterior import NUM_DRAWS, Posterior, posterior_of
+from lmeformula.prediction.posterior import Posterior
 from lmeformula.prediction.predictor_errors import (
     PredictorErrors,
     half_widths,
@@ -35,6 +35,8 @@ from lmeformula.prediction.sampled_posterior import kernel_quantiles
 
 # Rows whose errors are worked out, and numbers that are simulated, at a time.
 ROWS, NUMBERS = 16_384, 1_000_000
+# Draws of own parameters are others than those of the first rows, which are numbered from 0.
+OF_OWN = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,7 +177,7 @@ class Uncertain:
             each = self.loads.of(rows)
             k, n, d = each.shape
             known, inner, lost = with_errors(each.reshape(k * n, d), self.loads.vcov)
-            loads = known.reshape(k, n, -1)
+            loads = known.reshape(k, n, known.shape[-1])
             found = found + np.einsum("knd,de,lne->nkl", loads, inner, loads, optimize=True)
             without = lost.reshape(k, n).T
             found[without[:, :, None] | without[:, None, :]] = np.nan
@@ -202,10 +204,8 @@ def uncertain(
     eta: Floats,
     *,
     parameters: bool,
-    effects: bool,
+    posterior: Posterior | None,
     new_levels: bool,
-    num_draws: int = NUM_DRAWS,
-    seed: int = 0,
 ) -> Uncertain:
     """Work out what the errors of rows' linear predictors are made of.
 
@@ -214,14 +214,9 @@ def uncertain(
       rows: fitted or new rows, with those terms that take part.
       eta: (K, n) their linear predictors.
       parameters: whether fixed effects and own parameters are uncertain.
-      effects: whether random effects are, given the data.
+      posterior: of the random effects, given the data, where these are; see `posterior_of`.
       new_levels: whether effects of unseen levels are drawn from their distribution.
-      num_draws: of effects that are not normal.
-      seed: of these.
-    Raises:
-      ModelError: if effects are, and the equations are too large to be factored.
     """
-    posterior = posterior_of(fit, num_draws, seed) if effects else None
     if posterior is not None and not posterior.tells_of(rows):
         posterior = None
     loads = loadings(fit, posterior) if parameters else None
@@ -229,7 +224,7 @@ def uncertain(
 
 
 def simulated_quantiles(
-    what: Uncertain, level: float, seed: int, num_draws: int
+    what: Uncertain, level: float, seed: int, num_draws: int, block: int = 0
 ) -> tuple[Floats, Floats]:
     """(n,) quantiles of responses that are drawn given uncertain predictors and own parameters.
 
@@ -241,6 +236,8 @@ def simulated_quantiles(
       level: the chance of what lies between the quantiles.
       seed: of the draws.
       num_draws: how many for each row.
+      block: the number of these rows' block, each of which has draws of its own; but own parameters are drawn
+        once for all of them.
     """
     fit, family = what.fit, what.fit.model.family
     response = response_arrays(fit, what.rows)
@@ -248,7 +245,7 @@ def simulated_quantiles(
     first = 1.0 if family.categories is not None else 0.0
     tails = [0.5 - level / 2, 0.5 + level / 2]
     found = np.empty((2, what.eta.shape[-1]))
-    for part, drawn, own, of_rows in _draws(what, num_draws, seed):
+    for part, drawn, own, of_rows in _draws(what, num_draws, seed, block):
         arrays = tuple(array[part] for array in response)
         draws = draw_rows(fit, drawn, arrays, of_rows, own)
         # Quantiles that are values of the response, which may be whole numbers.
@@ -258,11 +255,11 @@ def simulated_quantiles(
 
 
 def _draws(
-    what: Uncertain, num_draws: int, seed: int
+    what: Uncertain, num_draws: int, seed: int, block: int
 ) -> Iterator[tuple[slice, Floats, Floats | None, np.random.SeedSequence]]:
     """Some rows at a time: their place, predictors (m, K, n), own parameters (m, v), and a seed."""
     count, n = what.eta.shape
-    of_own, *_ = np.random.SeedSequence([seed, n]).spawn(1)
+    of_own, *_ = np.random.SeedSequence([seed, OF_OWN]).spawn(1)
     covariances, pulls, own = what.covariances(), None, None
     if what.loads is not None and len(what.loads.vcov) > what.loads.num_fixed:
         own, moved, pulls, taken_up = _own_draws(what, num_draws, of_own)
@@ -271,7 +268,7 @@ def _draws(
     size = max(NUMBERS // (num_draws * count), 1)
     for number, start in enumerate(range(0, n, size)):
         part = slice(start, start + size)
-        of_noise, of_rows = np.random.SeedSequence([seed, number]).spawn(2)
+        of_noise, of_rows = np.random.SeedSequence([seed, number, *[block] * (block > 0)]).spawn(2)
         noise = np.random.default_rng(of_noise)
         roots = row_roots(covariances[part])
         z = noise.standard_normal((num_draws, len(roots), count))

@@ -1,8 +1,9 @@
-"""Residuals of the fitted rows."""
+"""Residuals of the fitted rows, and of new ones."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from dataclasses import replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,12 @@ import scipy.special
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.design.design import Design, NewRows, row_labels
+from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.family import Family
 from lmeformula.family.categories import category_numbers
 from lmeformula.fit import FittedModel, check_single_rows
+from lmeformula.prediction.answers import Target, answered
 from lmeformula.prediction.distribution import chances, standardized
 from lmeformula.prediction.predictor import (
     chances_at,
@@ -22,6 +24,7 @@ from lmeformula.prediction.predictor import (
     mean_response,
     row_family,
 )
+from lmeformula.prediction.requested import Requested, Wanted, requested
 
 ResidualKind: TypeAlias = Literal["response", "pearson", "deviance", "quantile"]
 KINDS = ("response", "pearson", "deviance", "quantile")
@@ -30,9 +33,24 @@ KINDS = ("response", "pearson", "deviance", "quantile")
 LEAST = 2.0**-53
 
 
-@kinds.takes(kind=kinds.one_of(*KINDS), seed=kinds.seed)
-def residuals(fit: FittedModel, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
-    """Compute the residuals of the fitted rows.
+@kinds.takes(
+    kind=kinds.one_of(*KINDS),
+    seed=kinds.seed,
+    new_levels=kinds.one_of("error", "population"),
+    to=kinds.optional(kinds.path),
+)
+def residuals(
+    fit: FittedModel,
+    kind: ResidualKind = "response",
+    *,
+    seed: int = 0,
+    newdata: object = None,
+    new_levels: str = "error",
+    offset: object = None,
+    weights: object = None,
+    to: Target = None,
+) -> Any:
+    """Compute the residuals of the fitted rows, or of new ones whose response is known.
 
     Args:
       fit: a fitted model.
@@ -46,10 +64,18 @@ def residuals(fit: FittedModel, kind: ResidualKind = "response", *, seed: int = 
         narrower than standard, since the random effects are fitted. Beyond 8 they are cut off, but for normal
         responses.
       seed: of the draws for "quantile".
+      newdata: a data frame with the columns of the formula, its response among them, or any source that
+        `lf.fit` takes; the fitted rows by default.
+      new_levels: levels that the fit has not seen: "error", or "population" for an effect of zero.
+      offset: as in `predict`.
+      weights: prior weights of `newdata` where the fit was given an array.
+      to: a Parquet file that the answer is written to, as in `predict`.
     Returns:
-      residuals: (n,) indexed by the positions of the rows in the data. Where rows have a frequency these are of
-        one of the identical observations each; `fit.by_observation.residuals()` repeats them.
+      residuals: (n,) with the index of `newdata`, NaN for rows that miss a value; of fitted rows by their
+        positions in the data. Where fitted rows have a frequency these are of one of the identical observations
+        each; `fit.by_observation.residuals()` repeats them. With `to` the file, as `predict` has it.
     Raises:
+      FormulaDataError: if `newdata` lacks a column, or has levels that are not known.
       ModelError: if the kind is unknown, the family has no such residual, or quantile ones are asked of rows
         with a frequency.
     References:
@@ -62,13 +88,38 @@ def residuals(fit: FittedModel, kind: ResidualKind = "response", *, seed: int = 
       >>> bool(0.7 < fit.residuals("quantile", seed=1).std() < 1.5)
       True
     """
-    if kind == "quantile":
+    if kind == "quantile" and newdata is None:
         check_single_rows(fit, "quantile residuals, which are drawn,")
-        return _named(fit, _quantiles(fit, seed))
-    design, family = fit.model.design, fit.model.family
-    eta = linear_predictor(fit, design)
+
+    def work(asked: Requested) -> pd.Series:
+        rows = with_response(fit, asked.rows)
+        is_drawn = kind == "quantile"
+        found = _quantiles(fit, rows, seed, asked.number) if is_drawn else _of_rows(fit, rows, kind)
+        return pd.Series(asked.spread_out(found), index=asked.index, name="residual")
+
+    wanted = Wanted(
+        (True,) * len(fit.model.design.terms),
+        new_levels,
+        response=True,
+        offset=offset,
+        weights=weights,
+    )
+    return answered(requested(fit, newdata, wanted), work, newdata, to)
+
+
+def with_response(fit: FittedModel, rows: Design | NewRows) -> Design:
+    """Fitted rows, or new ones as the design that fitted ones are of; unseen levels are -1, -2, ...."""
+    if isinstance(rows, Design):
+        return rows
+    return replace(rows.in_place_of(fit.model.design), response=rows.response)
+
+
+def _of_rows(fit: FittedModel, rows: Design, kind: str) -> Floats:
+    """(n,) residuals that are not drawn."""
+    family = fit.model.family
+    eta = linear_predictor(fit, rows)
     mu = mean_response(fit, eta)
-    observed, weights = observed_mean(family, design)
+    observed, weights = observed_mean(family, rows)
     values = observed - mu
     if kind == "deviance":
         if family.deviance is None:
@@ -78,15 +129,15 @@ def residuals(fit: FittedModel, kind: ResidualKind = "response", *, seed: int = 
             )
         # Rounding may leave a deviance of zero below it.
         found = np.maximum(family.deviance(observed, mu, fit.params.own), 0.0)
-        return _named(fit, np.sign(values) * np.sqrt(weights * found))
+        return np.asarray(np.sign(values) * np.sqrt(weights * found))
     if kind == "pearson":
         # What is predicted perfectly is met, with no variance that a number could hold.
-        spread = np.sqrt(_variances(fit, eta, mu, weights))
+        spread = np.sqrt(_variances(fit, rows, eta, mu, weights))
         values = np.divide(values, spread, out=np.zeros_like(values), where=values != 0.0)
-    return _named(fit, values)
+    return np.asarray(values)
 
 
-def _variances(fit: FittedModel, eta: Floats, mu: Floats, weights: Floats) -> Floats:
+def _variances(fit: FittedModel, rows: Design, eta: Floats, mu: Floats, weights: Floats) -> Floats:
     """(n,) of the responses, as shares of trials, at their means: with all that makes them vary."""
     whole = fit.model.family
     if whole.categories is not None and whole.probabilities is not None:
@@ -100,24 +151,20 @@ def _variances(fit: FittedModel, eta: Floats, mu: Floats, weights: Floats) -> Fl
             hint='Use kind="response".',
         )
     if family.overdispersion is not None:
-        trials = family.response(fit.model.design)[1]
+        trials = family.response(rows)[1]
         weights = weights / family.overdispersion(trials, own)
     return np.asarray(family.variance(mu, own) / weights)
 
 
-def _named(fit: FittedModel, values: Floats) -> pd.Series:
-    return pd.Series(values, index=row_labels(fit.model.design), name="residual")
-
-
-def _quantiles(fit: FittedModel, seed: int) -> Floats:
-    """(n,) randomized quantile residuals."""
-    design = fit.model.design
-    eta, response = linear_predictor(fit, design), fit.model.family.response(design)
+def _quantiles(fit: FittedModel, rows: Design, seed: int, block: int) -> Floats:
+    """(n,) randomized quantile residuals; each block of rows has draws of its own."""
+    eta, response = linear_predictor(fit, rows), fit.model.family.response(rows)
     if fit.model.family.is_normal:
         return standardized(fit, eta, response)
-    uniform, probe = np.random.SeedSequence(seed).spawn(2)
+    later = (block,) * (block > 0)
+    uniform, probe = (np.random.SeedSequence(seed, spawn_key=(i, *later)) for i in range(2))
     below, upto = chances(fit, eta, response, probe)
-    place = below + np.random.default_rng(uniform).uniform(size=design.n) * (upto - below)
+    place = below + np.random.default_rng(uniform).uniform(size=rows.n) * (upto - below)
     return np.asarray(scipy.special.ndtri(np.clip(place, LEAST, 1.0 - LEAST)))
 
 

@@ -13,6 +13,7 @@ from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.design.design import Design, NewRows, ResponseBlock
 from lmeformula.fit import FittedModel, check_single_rows
+from lmeformula.prediction.answers import Target, answered
 from lmeformula.prediction.distribution import (
     draw_normal_rows,
     draw_rows,
@@ -21,12 +22,15 @@ from lmeformula.prediction.distribution import (
 )
 from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
 from lmeformula.prediction.predictor import category_names, linear_predictor
-from lmeformula.prediction.requested import NEW_LEVELS, Requested, requested
+from lmeformula.prediction.requested import NEW_LEVELS, Requested, Wanted, requested
+from lmeformula.prediction.unseen import unseen_effects
 
 # 2 GiB of drawn numbers.
 MOST_NUMBERS = 2**28
 # Responses that are drawn at a time, and numbers, where they are drawn by TensorFlow.
 MOST_AT_A_TIME, FEW_NUMBERS = 64, 20_000
+# Seeds of unseen levels stand beside those of the blocks, which are numbered from 0.
+OF_UNSEEN = 2**32 - 1
 
 
 @kinds.takes(
@@ -34,6 +38,7 @@ MOST_AT_A_TIME, FEW_NUMBERS = 64, 20_000
     seed=kinds.seed,
     re_form=some_effects,
     new_levels=kinds.one_of(*NEW_LEVELS),
+    to=kinds.optional(kinds.path),
 )
 def simulate(
     fit: FittedModel,
@@ -45,7 +50,8 @@ def simulate(
     new_levels: str = "error",
     offset: object = None,
     weights: object = None,
-) -> pd.DataFrame:
+    to: Target = None,
+) -> Any:
     """Draw responses from a fitted model.
 
     As in lme4's `simulate`, random effects are drawn anew each time unless `re_form` says which to keep as
@@ -58,16 +64,19 @@ def simulate(
       seed: of the draws. The first draws with a seed are the same whatever n is.
       re_form: "NA" draws all random effects; None keeps all at their modes; a formula with some of the terms,
         such as "~ (1 | g)", keeps those and draws the others; a mapping says it by predictor, as in `predict`.
-      newdata: a data frame with the columns that the formula uses; the fitted rows by default. Columns of the
-        response are needed where it has trials or prior weights, and only those are read.
+      newdata: a data frame with the columns that the formula uses, or any source that `lf.fit` takes; the
+        fitted rows by default. Columns of the response are needed where it has trials or prior weights, and
+        only those are read.
       new_levels: levels that the fit has not seen, in terms that are kept: "error"; "population", an effect
         of zero; "sample", an effect from the distribution. Where effects are drawn, theirs are drawn as well.
       offset: as in `predict`.
       weights: prior weights of `newdata` where the fit was given an array.
+      to: a Parquet file that the answer is written to, as in `predict`.
     Returns:
       frame: a row for each row of the data, indexed as predictions are, and columns sim_1, ..., sim_n; each of
         the kind of the response: categories, truth values, numbers; successes out of trials as their
-        number. NaN for rows of `newdata` with a missing value. `fit.refit` takes a column.
+        number. NaN for rows of `newdata` with a missing value. `fit.refit` takes a column. With `to` the file,
+        as `predict` has it.
     Raises:
       FormulaDataError: if `newdata` lacks a column, or has new levels and `new_levels` is "error".
       ModelError: if an option is not one of those named here, or the fit was loaded without its rows, or has
@@ -83,9 +92,21 @@ def simulate(
       1  ...
     """
     kept = kept_terms(fit, re_form)
-    asked = requested(
-        fit,
-        newdata,
+    is_new = tuple(not keep or new_levels == "sample" for keep in kept)
+
+    def work(asked: Requested) -> pd.DataFrame:
+        asked.check_size(n, MOST_NUMBERS, "n", "responses")
+        response = response_arrays(fit, asked.rows)
+        sampler = Sampler(fit, asked.rows, response, kept, is_new, asked.number)
+        return pd.DataFrame(
+            {
+                f"sim_{number + 1}": _of_its_kind(sampler, drawn, asked)
+                for number, drawn in enumerate(responses(sampler, n, seed))
+            },
+            index=asked.index,
+        )
+
+    wanted = Wanted(
         kept,
         new_levels,
         groups=True,
@@ -93,16 +114,7 @@ def simulate(
         offset=offset,
         weights=weights,
     )
-    is_new = tuple(not keep or new_levels == "sample" for keep in kept)
-    asked.check_size(n, MOST_NUMBERS, "n", "responses")
-    sampler = Sampler(fit, asked.rows, response_arrays(fit, asked.rows), kept, is_new)
-    return pd.DataFrame(
-        {
-            f"sim_{number + 1}": _of_its_kind(sampler, drawn, asked)
-            for number, drawn in enumerate(responses(sampler, n, seed))
-        },
-        index=asked.index,
-    )
+    return answered(requested(fit, newdata, wanted), work, newdata, to)
 
 
 class Sampler(NamedTuple):
@@ -114,6 +126,7 @@ class Sampler(NamedTuple):
       response: the response arrays of the rows.
       kept: whether each term is kept at its modes.
       is_new: whether levels of each term that the fit has not seen get an effect.
+      block: the number of these rows' block: those of others have the same effects, and errors of their own.
     """
 
     fit: FittedModel
@@ -121,6 +134,7 @@ class Sampler(NamedTuple):
     response: tuple[Floats, ...]
     kept: tuple[bool, ...]
     is_new: tuple[bool, ...]
+    block: int = 0
 
 
 def sampler_of(fit: FittedModel) -> Sampler:
@@ -148,12 +162,16 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
         sequences = source.spawn(size)
         eta = _predictors(sampler, fixed, sequences)
         if fit.model.family.is_normal:
-            keys = [one.spawn(1)[0] for one in sequences]
+            keys = [_child(one, sampler.block) for one in sequences]
             drawn = draw_normal_rows(fit, eta, sampler.response, keys)
         else:
-            (key,) = sequences[0].spawn(1)
+            key = _child(sequences[0], sampler.block)
             drawn = draw_rows(fit, eta, sampler.response, key)
         yield from drawn[: n - start]
+
+
+def _child(sequence: np.random.SeedSequence, *places: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(sequence.entropy, spawn_key=(*sequence.spawn_key, *places))
 
 
 def _at_a_time(fit: FittedModel, rows: Design | NewRows) -> int:
@@ -171,18 +189,20 @@ def _predictors(
     fit, rows = sampler.fit, sampler.rows
     randoms = [np.random.default_rng(one) for one in sequences]
     eta = np.tile(fixed, (len(randoms), 1, 1))
-    for block, prior, kept, is_new in zip(
-        rows.terms, fit.params.distributions, sampler.kept, sampler.is_new, strict=True
+    for place, (block, prior, kept, is_new) in enumerate(
+        zip(rows.terms, fit.params.distributions, sampler.kept, sampler.is_new, strict=True)
     ):
-        num_known = len(block.levels)
-        effects = prior.draws(randoms, num_known + max(0, -int(block.index.min(initial=0))))
+        effects = prior.draws(randoms, len(block.levels))
         if kept:
-            effects[:, :num_known] = 0.0
-        if not is_new:
-            effects[:, num_known:] = 0.0
-        # Levels that the fit has not seen are -1, -2, ...: they stand behind the others.
-        place = np.where(block.index < 0, num_known - 1 - block.index, block.index)
-        eta += block.added(effects[:, place], rows.num_predictors)
+            effects[...] = 0.0
+        of_rows = effects[:, np.maximum(block.index, 0)]
+        is_unseen = block.index < 0
+        if is_unseen.any():
+            of_rows[:, is_unseen] = 0.0
+            if is_new:
+                seeds = [_child(one, OF_UNSEEN, place) for one in sequences]
+                of_rows[:, is_unseen] = unseen_effects(block.index[is_unseen], prior, seeds)
+        eta += block.added(of_rows, rows.num_predictors)
     return eta
 
 

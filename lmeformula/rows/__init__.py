@@ -1,5 +1,17 @@
+from lmeformula.rows.blocks import in_blocks, table_of
 from lmeformula.rows.gather import Gathered, gather
-from lmeformula.rows.kinds import source_of
+from lmeformula.rows.kinds import like, source_of
 from lmeformula.rows.source import Source
+from lmeformula.rows.written import parquet_file, parquet_target
 
-__all__ = ["Gathered", "Source", "gather", "source_of"]
+__all__ = [
+    "Gathered",
+    "Source",
+    "gather",
+    "in_blocks",
+    "like",
+    "parquet_file",
+    "parquet_target",
+    "source_of",
+    "table_of",
+]

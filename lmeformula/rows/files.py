@@ -97,8 +97,12 @@ def parquet_source(title: str, names: list[str], folder: Path) -> Source:
         )
         num_rows = dataset.count_rows()
     # pandas keeps the labels of rows as a column, which "." would take for a predictor.
-    columns = tuple(name for name in dataset.schema.names if not INDEX.fullmatch(name))
-    return replace(dataset_source(dataset), name=title, num_rows=num_rows, columns=columns)
+    names = dataset.schema.names
+    labels = tuple(name for name in names if INDEX.fullmatch(name))
+    columns = tuple(name for name in names if name not in labels)
+    return replace(
+        dataset_source(dataset), name=title, num_rows=num_rows, columns=columns, labels=labels
+    )
 
 
 def dataset_source(dataset: Any) -> Source:
@@ -133,6 +137,15 @@ def relation_source(relation: Any) -> Source:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def file_names(path: str) -> list[str]:
+    """The files that a path means, sorted.
+
+    Raises:
+      FormulaDataError: if there are none.
+    """
+    return _found(path).names
 
 
 def _found(path: str) -> _Found:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from lmeformula.rows.files import dataset_source, files_source, relation_source
 from lmeformula.rows.source import BLOCK_ROWS, Source, reading
@@ -26,15 +28,37 @@ def source_of(data: Any) -> Source | None:
       >>> source_of({"x": [1.0]}) is None
       True
     """
+    if isinstance(data, Source):
+        return data
     if isinstance(data, str | os.PathLike):
         return files_source(os.fsdecode(data))
-    for module, class_name, opened in _KINDS:
+    kind = _kind_of(data)
+    if kind is None:
+        return None
+    # It may be a lazy plan of no file, or of a connection that was closed.
+    with reading(f"the {type(data).__name__}"):
+        return kind.opened(data)
+
+
+def like(data: Any, written: Path) -> Any:
+    """A Parquet file as a source of the kind that an object is: a lazy frame for a lazy frame, and so on.
+
+    Args:
+      data: what `source_of` takes, or a table in memory.
+      written: the file.
+    Returns:
+      The source, of which nothing has been read; the path where `data` is one, or a table in memory.
+    """
+    kind = _kind_of(data)
+    return written if kind is None else kind.like(data, str(written))
+
+
+def _kind_of(data: Any) -> _Kind | None:
+    for each in _KINDS:
         # What was not imported has no objects.
-        kind = _class_of(module, class_name)
-        if kind is not None and isinstance(data, kind):
-            # It may be a lazy plan of no file, or of a connection that was closed.
-            with reading(f"the {type(data).__name__}"):
-                return opened(data)
+        found = _class_of(each.module, each.name)
+        if found is not None and isinstance(data, found):
+            return each
     return None
 
 
@@ -101,13 +125,64 @@ def _dask(frame: Any) -> Source:
     return Source("a Dask data frame", tuple(map(str, frame.columns)), blocks)
 
 
-# Where a class is imported from by whoever has such an object, its name, and what makes a source of it.
+def _polars_like(frame: Any, path: str) -> Any:
+    import polars as pl
+
+    return pl.scan_parquet(path, glob=False)
+
+
+def _relation_like(relation: Any, path: str) -> Any:
+    # The relation's own connection, which is the one that others of its queries can be joined in.
+    return relation.query("_", f"from read_parquet({_literal(path)})")
+
+
+def _literal(path: str) -> str:
+    """A file's name as DuckDB has it, which takes names for patterns."""
+    return "'" + glob.escape(path).replace("'", "''") + "'"
+
+
+def _ibis_like(table: Any, path: str) -> Any:
+    return table.get_backend().read_parquet(path)
+
+
+def _spark_like(frame: Any, path: str) -> Any:
+    return frame.sparkSession.read.parquet(path)
+
+
+def _dataset_like(dataset: Any, path: str) -> Any:
+    import pyarrow.dataset as ds
+
+    return ds.dataset(path, format="parquet")
+
+
+def _dask_like(frame: Any, path: str) -> Any:
+    import dask.dataframe as dd
+
+    return dd.read_parquet(path)
+
+
+class _Kind(NamedTuple):
+    """A class whose objects are sources.
+
+    Attributes:
+      module: where it is imported from by whoever has such an object.
+      name: what it is called there.
+      opened: makes a source of an object.
+      like: makes such an object of a Parquet file, beside another one.
+    """
+
+    module: str
+    name: str
+    opened: Callable[[Any], Source]
+    like: Callable[[Any, str], Any]
+
+
 _KINDS = (
-    ("duckdb", "DuckDBPyRelation", relation_source),
-    ("polars", "LazyFrame", _polars),
-    ("ibis.expr.types", "Table", _ibis),
-    ("pyspark.sql", "DataFrame", _spark),
-    ("pyspark.sql.connect.dataframe", "DataFrame", _spark),
-    ("pyarrow.dataset", "Dataset", dataset_source),
-    ("dask.dataframe", "DataFrame", _dask),
+    _Kind("duckdb", "DuckDBPyRelation", relation_source, _relation_like),
+    _Kind("polars", "LazyFrame", _polars, _polars_like),
+    _Kind("ibis.expr.types", "Table", _ibis, _ibis_like),
+    _Kind("pyspark.sql", "DataFrame", _spark, _spark_like),
+    _Kind("pyspark.sql.connect.dataframe", "DataFrame", _spark, _spark_like),
+    _Kind("pyarrow.dataset", "Dataset", dataset_source, _dataset_like),
+    _Kind("dask.dataframe", "DataFrame", _dask, _dask_like),
 )

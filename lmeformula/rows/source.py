@@ -26,6 +26,7 @@ class Source:
       blocks: reads some of them.
       by_name: columns whose categories have no order of their own: they are taken in that of their names.
       num_rows: how many rows there are, where that is known before they are read.
+      labels: columns that are labels of the rows and nothing else, as pandas writes its index.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Source:
     blocks: Blocks
     by_name: frozenset[str] = frozenset()
     num_rows: int | None = None
+    labels: tuple[str, ...] = ()
 
 
 @contextmanager

@@ -26,14 +26,14 @@ LONGEST = 3.0
 
 def rows_of(model: Model, plan: Layout) -> Rows:
     """The rows of a model, terms in the order of the effects: the lead term first."""
-    stack, frequency = model.stack, model.design.frequency
+    stack = model.stack
     order = (plan.lead, *plan.rest)
     return Rows(
         response=model.family.response(model.design),
         X=stack.X,
         codes=tuple(stack.terms[j].index for j in order),
         values=tuple(stack.terms[j].values for j in order),
-        counts=np.ones(model.design.n) if frequency is None else frequency,
+        counts=model.design.frequencies,
         exists=tuple(np.ones(plan.sizes[j][0]) for j in order),
     )
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow.dataset as ds
 import pytest
 
 import lmeformula as lf
-from lmeformula.errors import FormulaDataError
+from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.prediction import requested
 from tests.prediction.after_fit import data, dense, fit_of, small_fit
 
 
@@ -55,3 +58,49 @@ def test_rows_with_missing_values_are_left_out():
 def test_equations_that_are_too_large_have_no_leverages(monkeypatch):
     monkeypatch.setattr("lmeformula.handing.augment.has_normal_posterior", lambda fit: False)
     assert fit_of("cbpp").augment()[".hat"].isna().all()
+
+
+@pytest.mark.parametrize("kind", ["a path", "a LazyFrame", "a Dataset", "polars", "a dict"])
+def test_data_and_new_rows_may_be_anywhere(kind, tmp_path, monkeypatch):
+    """Labels that pandas wrote into a file are those of the rows; blocks end within missing rows."""
+    data = lf.datasets.load("sleepstudy")
+    data.loc[[4, *range(40, 75)], "Days"] = np.nan
+    data.loc[[90], "Reaction"] = np.nan
+    data.index = pd.Index([f"r{i}" for i in range(180)])
+    path, to = tmp_path / "sleep.parquet", tmp_path / "out.parquet"
+    data.to_parquet(path)
+    fit, expected = lf.fit("Reaction ~ Days + (1 | Subject)", path), {}
+    expected["data"] = lf.fit("Reaction ~ Days + (1 | Subject)", data).augment(data)
+    expected["newdata"] = fit.augment(newdata=data)
+    assert expected["newdata"][".fitted"].notna().sum() == 144
+    assert expected["newdata"][".resid"].notna().sum() == 143
+    source = {
+        "a path": lambda: path,
+        "a LazyFrame": lambda: pl.scan_parquet(path),
+        "a Dataset": lambda: ds.dataset(path),
+        "polars": lambda: pl.from_pandas(data),
+        "a dict": lambda: {name: data[name].to_list() for name in data},
+    }[kind]()
+    monkeypatch.setattr(requested, "BLOCK", 13)
+    for name, whole in expected.items():
+        columns = [one for one in whole if one.startswith(".")]
+        found = fit.augment(**{name: source})
+        assert list(found.columns)[:3] == ["Reaction", "Days", "Subject"]
+        assert found["Subject"].astype(str).tolist() == whole["Subject"].astype(str).tolist()
+        np.testing.assert_allclose(found[columns], whole[columns], rtol=1e-10)
+        fit.augment(**{name: source}, to=to)
+        np.testing.assert_allclose(pd.read_parquet(to)[columns], whole[columns], rtol=1e-10)
+    if kind not in ("polars", "a dict"):
+        assert list(fit.augment(data=source).index) == list(expected["data"].index)
+    assert list(fit.residuals().index) == list(expected["data"].index)
+
+
+def test_data_in_another_order_are_refused():
+    data = lf.datasets.load("sleepstudy")
+    fit = lf.fit("Reaction ~ Days + (1 | Subject)", data)
+    with pytest.raises(FormulaDataError, match="not those of the fit: Reaction has other values"):
+        fit.augment(data.iloc[::-1])
+    # What is no column of the formula says nothing of the order, and is taken at its word.
+    assert len(fit.augment(data[["Subject"]])) == 180
+    with pytest.raises(ModelError, match="data are the rows of the fit"):
+        fit.augment(data, newdata=data)

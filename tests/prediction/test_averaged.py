@@ -214,7 +214,7 @@ def test_known_and_new_levels_side_by_side():
     apart = [fit.predict(new.iloc[[i]], averaged=True, new_levels="sample") for i in range(3)]
     np.testing.assert_allclose(both, np.concatenate(apart), rtol=1e-12)
     assert averaged_over(
-        fit, "response", fit.model.design.rebuild(new), (True,), uncertain=False, new_levels=False
+        fit, "response", fit.model.design.rebuild(new), (True,), known=None, new_levels=False
     ).shape == (3, 1)
 
 

@@ -1,0 +1,108 @@
+"""What is said of rows, block by block: put together in memory, or written to a file as it is worked out.
+
+The rule for every statistic of rows: what comes back is a pandas object, wherever the rows are. With `to` the
+answer is written to that Parquet file, in the order of the rows, while they are read, and what comes back is
+the file as a source of the kind that the rows came from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.prediction.requested import Requested
+from lmeformula.rows import like, parquet_file, parquet_target
+from lmeformula.rows.files import file_names
+from lmeformula.rows.machine import GIB, machine_memory
+
+# In pandas, or a pyarrow table.
+Answer: TypeAlias = Any
+# Where an answer is written; None for memory.
+Target: TypeAlias = "str | os.PathLike[str] | None"
+
+
+def answered(
+    blocks: Iterable[Requested],
+    work: Callable[[Requested], Answer],
+    newdata: object,
+    to: Target,
+) -> Any:
+    """Work an answer out, block by block.
+
+    Args:
+      blocks: the rows.
+      work: what is said of a block, with its index.
+      newdata: where the rows came from; None for the fitted ones.
+      to: the Parquet file, which is there whole or not at all; None for an answer in memory.
+    Returns:
+      answer: as `work` has it, of all blocks; or a source of the kind of `newdata` that reads the file,
+        which is its path where `newdata` is a path, a table in memory, or None.
+    Raises:
+      FormulaDataError: if the name of the file does not end in .parquet, or it is one that the rows are read
+        from.
+      ModelError: if an answer in memory does not fit there.
+      OSError: if the file cannot be written.
+    """
+    if to is None:
+        return _together((work(asked), asked.index) for asked in blocks)
+    target = parquet_target(to)
+    _check_is_other(target, newdata)
+    with parquet_file(target) as write:
+        for asked in blocks:
+            write(_as_table(work(asked), asked.has_labels))
+    return like(newdata, target)
+
+
+def _together(parts: Iterable[tuple[Answer, pd.Index]]) -> Answer:
+    held: list[Answer] = []
+    labels: list[pd.Index] = []
+    num_bytes, memory = 0.0, machine_memory()
+    for part, index in parts:
+        held.append(part)
+        labels.append(index)
+        num_bytes += _size(part)
+        # Blocks are there twice when they are put together.
+        if len(held) > 1 and 2.0 * num_bytes > memory:
+            raise ModelError(
+                f"the answer for the first {sum(map(len, held)):,} rows takes {num_bytes / GIB:,.1f} GiB, "
+                f"and this machine has {memory / GIB:,.1f} GiB",
+                hint='Write it to a file as it is worked out: to="answer.parquet".',
+            )
+    if not isinstance(held[0], pd.Series | pd.DataFrame):
+        import pyarrow as pa
+
+        whole = pa.concat_tables(held, promote_options="permissive").to_pandas()
+        return whole.set_axis(labels[0].append(labels[1:]))
+    return held[0] if len(held) == 1 else pd.concat(held)
+
+
+def _size(part: Answer) -> float:
+    if isinstance(part, pd.Series | pd.DataFrame):
+        return float(np.sum(part.memory_usage(index=False)))
+    return float(part.nbytes)
+
+
+def _as_table(answer: Answer, has_labels: bool) -> Any:
+    import pyarrow as pa
+
+    if isinstance(answer, pa.Table):
+        return answer
+    frame = answer.to_frame() if isinstance(answer, pd.Series) else answer
+    return pa.Table.from_pandas(frame, preserve_index=has_labels)
+
+
+def _check_is_other(target: Path, newdata: object) -> None:
+    """Refuse to replace a file that the rows are read from."""
+    if not isinstance(newdata, str | os.PathLike):
+        return
+    place = target.resolve()
+    if any(Path(name).resolve() == place for name in file_names(os.fsdecode(newdata))):
+        raise FormulaDataError(
+            f"{target} is a file that the rows are read from", hint="Write to another one."
+        )
