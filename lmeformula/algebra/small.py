@@ -136,16 +136,16 @@ def dense_products(
 
 
 def trace_products(plan: Layout, outer: Floats, changes: tuple[Floats, ...]) -> Floats:
-    """tr(Q S_i Q S_j) for symmetric changes S (t, k, k) of each term's T; (t in all, t in all)."""
-    starts = np.cumsum([0, *map(len, changes)])
-    found = np.empty((starts[-1], starts[-1]))
-    for i, (l_i, k_i) in enumerate(plan.sizes):
-        for j, (l_j, k_j) in enumerate(plan.sizes[: i + 1]):
-            block = outer[plan.place(i), plan.place(j)].reshape(l_i, k_i, l_j, k_j)
-            flat = block.transpose(1, 3, 0, 2).reshape(k_i * k_j, -1)
-            tensor = (flat @ flat.T).reshape(k_i, k_j, k_i, k_j).transpose(0, 2, 1, 3)
-            left = changes[i].reshape(len(changes[i]), -1) @ tensor.reshape(k_i * k_i, -1)
-            part = left @ changes[j].reshape(len(changes[j]), -1).T
-            here, there = slice(starts[i], starts[i + 1]), slice(starts[j], starts[j + 1])
-            found[here, there], found[there, here] = part, part.T
-    return found
+    """tr(Q S_i Q S_j) for symmetric changes S (t, k, k) of each term's T; (t in all, t in all).
+
+    Beside large variances each Q S is of the size of one; products of Q with Q, which are not, would cancel.
+    """
+    q, parts = plan.num_effects, []
+    for j, ((levels, k), change) in enumerate(zip(plan.sizes, changes, strict=True)):
+        columns = outer[:, plan.place(j)].reshape(q * levels, k)
+        part = np.zeros((len(change), q, q))
+        part[:, :, plan.place(j)] = (columns @ change).reshape(len(change), q, levels * k)
+        parts.append(part)
+    every = np.concatenate(parts)
+    t = len(every)
+    return np.asarray(every.reshape(t, -1) @ every.transpose(0, 2, 1).reshape(t, -1).T)

@@ -122,12 +122,13 @@ class Evidence(NamedTuple):
         if expected is None:
             expected = np.full(space.size, np.nan)
         least = least_known(space, psi)
-        known = told(at.information, inside, least, expected)
+        information = at.in_psi
+        known = told(information, inside, least, expected)
         names = np.array(space.names, object)[space.num_fixed :]
         return cls(
             names=space.names,
             inside=inside,
-            information=at.information,
+            information=information,
             back=coordinates(at.model, psi, known, at.R),
             least=least,
             expected=expected,

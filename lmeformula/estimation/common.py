@@ -13,10 +13,8 @@ from lmeformula.em.progress import Progress
 from lmeformula.em.types import Geometry, Options, Problem, Solution
 from lmeformula.estimation.coordinates import (
     Arrival,
-    coordinates,
     determined_inverse,
     least_known,
-    told,
 )
 from lmeformula.history import Sampling
 from lmeformula.likelihood.confounded import alike
@@ -39,9 +37,7 @@ def report_vcov(at: Arrival, fixed_vcov: Floats) -> Floats:
       The covariance; nan for what is at a bound or not determined.
     """
     space, inside, p = at.model.space, at.inside, at.model.space.num_fixed
-    least = least_known(space, at.psi)
-    back = coordinates(at.model, at.psi, told(at.information, inside, least), at.R)
-    found, loose = determined_inverse(at.information, inside, back, least)
+    found, loose = determined_inverse(at, least_known(space, at.psi))
     known = inside & ~loose
     use = np.ix_(known, known)
     jacobian = space.report_jacobian(at.psi)[use]

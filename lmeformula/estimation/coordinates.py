@@ -37,6 +37,7 @@ class Arrival(NamedTuple):
       psi: (d,) the estimates, unconstrained; what is at a bound has a stand-in.
       inside: (d,) which are off their bounds.
       information: (d, d) observed information there; of what is not inside nothing is read.
+      ways: (d, d) directions in psi, in columns, along which that is; None where it is that of psi.
       R: (p, p) upper triangular, with coefficients R beta of orthogonal columns, or such as are known alike,
         and apart.
       value: the reported log-likelihood.
@@ -55,12 +56,24 @@ class Arrival(NamedTuple):
     stderr: Floats | None = None
     undetermined: Mask | None = None
     mc_covariance: Floats | None = None
+    ways: Floats | None = None
+
+    @property
+    def in_psi(self) -> Floats:
+        """(d, d) the information of psi, which may have fewer digits than that along other ways."""
+        return self.information if self.ways is None else self.along(np.eye(len(self.psi)))
+
+    def along(self, directions: Floats) -> Floats:
+        """(m, m) the information along directions (d, m) in psi."""
+        moves = directions if self.ways is None else np.linalg.solve(self.ways, directions)
+        return np.asarray(moves.T @ self.information @ moves)
 
     @property
     def scatter(self) -> Floats:
         """(d, d) Monte Carlo covariance of the gradient here, as the place has one."""
         assert self.mc_covariance is not None
-        return np.asarray(self.information @ self.mc_covariance @ self.information)
+        information = self.in_psi
+        return np.asarray(information @ self.mc_covariance @ information)
 
 
 def coordinates(model: Model, psi: Floats, inside: Mask, R: Floats) -> Floats:
@@ -123,19 +136,16 @@ def told(information: Floats, inside: Mask, least: Floats, expected: Floats | No
     return np.asarray(inside & np.isfinite(diagonal) & (np.abs(diagonal) > least))
 
 
-def determined_inverse(
-    information: Floats, inside: Mask, back: Floats, least: Floats
-) -> Determined:
-    """Invert an information in the directions that it has.
+def determined_inverse(at: Arrival, least: Floats) -> Determined:
+    """Invert the information where a fit ended in the directions that it has.
 
     Args:
-      information: (d, d); of what is not inside nothing is read.
-      inside: (d,) which parameters are off their bounds.
-      back: (d, d) derivative of the parameters in coordinates of those that are told of; see `coordinates`.
+      at: where.
       least: (d,) information that is none; see `least_known`.
     Returns:
       The inverse, and what takes part in a direction without information.
     """
+    information, inside = at.in_psi, at.inside
     d = len(inside)
     covariance, loose = np.full((d, d), np.nan), np.zeros(d, bool)
     diagonal, usable = np.diag(information), told(information, inside, least)
@@ -143,8 +153,8 @@ def determined_inverse(
     use = np.ix_(usable, usable)
     if not usable.any():
         return Determined(covariance, loose)
-    inner = back[use]
-    turned = inner.T @ information[use] @ inner
+    back = coordinates(at.model, at.psi, usable, at.R)
+    inner, turned = back[use], at.along(back)[use]
     scale = np.sqrt(np.abs(np.diag(turned)))
     scale = np.where(scale > 0.0, scale, 1.0)
     scaled = turned / np.outer(scale, scale)

@@ -41,14 +41,19 @@ from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik
 from lmeformula.likelihood.confounded import alike
 from lmeformula.likelihood.gaussian.exact import ExactFit, densely, fit_exact
-from lmeformula.likelihood.gaussian.from_residuals import EXACTLY
+from lmeformula.likelihood.gaussian.from_residuals import EXACTLY, JUDGED, is_close
 from lmeformula.likelihood.gaussian.information import observed_information
-from lmeformula.likelihood.gaussian.likelihood import Solved
+from lmeformula.likelihood.gaussian.likelihood import (
+    Solved,
+    relative_factors,
+    solve_exactly_quickly,
+)
 from lmeformula.likelihood.gaussian.no_residual import runs_away, without_residual
 from lmeformula.likelihood.gaussian.orthogonal import Orthogonal
 from lmeformula.likelihood.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.likelihood.gaussian.restricted import restricted, restricted_information
 from lmeformula.likelihood.gaussian.sums import Sums, sums
+from lmeformula.likelihood.ways import covariance_ways
 from lmeformula.model.bounds import BOUNDARY_SD, off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params, ParamSpace
@@ -144,11 +149,19 @@ def _factored(data: Sums, model: Model, reml: bool, start: Params | None) -> _En
             inside[space.own_slice] = False
             place, solved = stand_in.copy(), None
             place[space.own_slice.start] += np.log(CLEARER)
-        information = _information(found.inner, space, place, inside, solved, reml)
+        ways = covariance_ways(model, place, inside)
+        information = _information(found.inner, space, place, inside, solved, reml, ways)
         # Fixed effects in units of what is known of them: effects may leave some combinations without error.
         R = np.linalg.cholesky(found.solution.information).T @ data.R
         return Arrival(
-            model, stand_in, inside, information, R, found.loglik, undetermined=undetermined
+            model,
+            stand_in,
+            inside,
+            information,
+            R,
+            found.loglik,
+            undetermined=undetermined,
+            ways=ways,
         )
 
     def witness(at: Arrival) -> Evidence:
@@ -318,8 +331,15 @@ def _information(
     inside: Mask,
     solved: Solved | None,
     reml: bool,
+    ways: Floats,
 ) -> Floats:
     contrasts = restricted(inner.data) if reml else None
     if contrasts is None:
-        return observed_information(inner.data, space, psi, inside, solved, reml, inner.factors)
-    return restricted_information(inner.data, contrasts, space, psi, inside, inner.factors)
+        # Blocks lose what a matrix of few effects keeps: beside large variances the square of their share.
+        if solved is None or is_close(solved.rss, inner.data.yy, solved.information, JUDGED):
+            lambdas = inner.factors(relative_factors(space, psi))
+            solved = solve_exactly_quickly(inner.data, lambdas, JUDGED)
+        return observed_information(
+            inner.data, space, psi, inside, solved, reml, inner.factors, ways
+        )
+    return restricted_information(inner.data, contrasts, space, psi, inside, inner.factors, ways)

@@ -8,6 +8,7 @@ determine the covariance well.
 from __future__ import annotations
 
 import numpy as np
+import scipy.linalg as sl
 
 from lmeformula.arrays import Floats, Mask
 from lmeformula.model.compile import Model
@@ -24,9 +25,10 @@ def covariance_ways(model: Model, psi: Floats, inside: Mask) -> Floats:
       psi: (d,) finite parameters.
       inside: (d,) which are off their bounds.
     Returns:
-      The directions in columns; a parameter that is no unstructured covariance's goes by itself.
+      The directions in columns; parameters of a structured covariance go by themselves, but for normal
+      responses, beside whose residuals effects may be large without limit.
     """
-    space = model.space
+    space, is_normal = model.space, model.family.is_normal
     back = np.eye(space.size)
     factors, slopes = space.factors(psi), space.factor_changes(psi)
     for term, block, place, factor, slope in zip(
@@ -34,17 +36,23 @@ def covariance_ways(model: Model, psi: Floats, inside: Mask) -> Floats:
     ):
         k = len(term.columns)
         free = place.start + np.flatnonzero(inside[place])
-        if term.structure.correlations != "each" or k < 2 or not len(free):
+        if k < 2 or not 0 < len(free) <= k * (k + 1) // 2:
             continue
-        if len(slope) != k * (k + 1) // 2:
+        if not (is_normal or term.structure.correlations == "each"):
             continue
-        own = np.linalg.qr(block.values, mode="r") / np.sqrt(len(block.values))
+        n = len(block.values)
+        own = np.linalg.qr(block.values, mode="r") / np.sqrt(n)
+        if is_normal:
+            # In units of what is seen of the effects: where these nearly go together, all others are large.
+            effects, row = own @ factor, space.residual_sd(psi) ** 2
+            seen = effects @ effects.T + row * term.num_levels / n * np.eye(k)
+            own = sl.solve_triangular(np.linalg.cholesky(seen), own, lower=True)
         half = slope[inside[place]] @ factor.T
         changes = own @ (half + half.transpose(0, 2, 1)) @ own.T
         rows, columns = np.tril_indices(k)
         forward = changes[:, rows, columns].T
-        if len(free) < len(slope):
-            # On a bound there are fewer: orthogonal directions among those that are left.
+        if len(free) < len(rows):
+            # There are fewer: orthogonal directions among those that are left.
             forward = np.linalg.qr(forward, mode="r")
         if np.isfinite(forward).all() and np.linalg.cond(forward) < WORST:
             back[np.ix_(free, free)] = np.linalg.inv(forward)

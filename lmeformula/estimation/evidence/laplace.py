@@ -54,7 +54,7 @@ def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
     found_bounds = bounds(settled, again.in_factors)
     slope = gradient(space, at.psi, again)
     with np.errstate(divide="ignore", invalid="ignore"):
-        may_rise = (slope**2 > MOST_GAIN * np.diag(at.information))[at.inside].any()
+        may_rise = (slope**2 > MOST_GAIN * np.diag(at.in_psi))[at.inside].any()
     if on_face and (may_rise or any(bound.rise > bound.allowed for bound in found_bounds)):
         # Next to one face, how the likelihood leaves another is off by as much as the place is off that; and
         # how it changes along, where what rests there would go with effects that are large.

@@ -25,6 +25,7 @@ def solve_small(
     Zy: Floats,
     yy: float,
     lambdas: tuple[Floats, ...],
+    close: float = CLOSE,
 ) -> Solution[SmallFactor] | None:
     """Solve for the conditional modes and the fixed effects; None where these differences have no digits.
 
@@ -35,6 +36,7 @@ def solve_small(
       Zy: (q,) Z' times the least-squares residual.
       yy: its sum of squares.
       lambdas: relative covariance factors in formula order.
+      close: below this share of the whole a difference has no digits.
     """
     A, places = dense
     q, p = ZQ.shape
@@ -54,11 +56,11 @@ def solve_small(
     if p:
         # LAPACK itself takes a third of the time of its wrappers, which is much where p is 2.
         root, gamma, status = lapack.dposv(information, -(inside.T @ target))
-        if status != 0 or (root.diagonal() ** 2 < CLOSE).any():
+        if status != 0 or (root.diagonal() ** 2 < close).any():
             return None
     rest = target - inside @ gamma
     rss = float(yy + gamma @ gamma - rest @ rest)
-    if rss < CLOSE * yy:
+    if rss < close * yy:
         return None
     outer, ZVQ = right[:, :q], right[:, q:-1]
     log_det = 2.0 * float(np.log(lower.diagonal()).sum())

@@ -26,6 +26,8 @@ from lmeformula.likelihood.gaussian.solution import Solution
 
 # Below this share of the whole a difference of cross products is not trusted.
 CLOSE = 1e-7
+# A judge, and second derivatives, need more digits than who climbs.
+JUDGED = 1e-4
 # Corrections of the modes.
 CORRECTIONS = 3
 # Residuals of this size, relative to the responses, are rounding.

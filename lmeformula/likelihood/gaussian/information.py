@@ -30,6 +30,7 @@ def observed_information(
     found: Solved | None = None,
     reml: bool = False,
     turned: Callable[[tuple[Floats, ...]], tuple[Floats, ...]] | None = None,
+    ways: Floats | None = None,
 ) -> Floats:
     """(d, d) observed information of psi.
 
@@ -43,6 +44,8 @@ def observed_information(
         parameters: their rows and columns have nothing beside it. Then psi holds their best values.
       turned: factors, or their derivatives, of the columns of the cross products from those of the model's;
         None where they are the same.
+      ways: (d, d) directions in psi, in columns, each term's covariance by itself: then it is that along them.
+        What orthogonal columns have in digits psi loses, where standard deviations go along with one another.
     Returns:
       The information. With T = Lambda Lambda' the relative covariance, which has the first derivatives T_i and
       the second ones T_ij, that of theta and log sigma is
@@ -61,6 +64,9 @@ def observed_information(
     if turned is not None:
         parts = (turned(part) for part in zip(*blocks, strict=True))
         blocks = tuple(_Block(*block) for block in zip(*parts, strict=True))
+    if ways is not None:
+        each = (ways[place, place] for place in space.theta_slices)
+        blocks = tuple(map(_turned, blocks, each))
     if found is None:
         found = solve_exactly(
             data, tuple(block.factor for block in blocks), data.R @ (psi[:p] - data.ols)
@@ -167,6 +173,14 @@ def _relative_blocks(space: ParamSpace, psi: Floats) -> tuple[_Block, ...]:
             )
         )
     return tuple(blocks)
+
+
+def _turned(block: _Block, ways: Floats) -> _Block:
+    """The derivatives of a term along directions (t, t) in its parameters."""
+    t = len(ways)
+    first = (ways.T @ block.first.reshape(t, -1)).reshape(block.first.shape)
+    half = np.tensordot(ways.T, block.second, 1)
+    return block._replace(first=first, second=np.moveaxis(np.tensordot(ways.T, half, (1, 1)), 0, 1))
 
 
 def _along(pull: Floats, block: _Block, change: Floats) -> Floats:

@@ -24,6 +24,7 @@ from lmeformula.algebra.sparseproducts import SparseProducts
 from lmeformula.arrays import Floats
 from lmeformula.likelihood.gaussian.dense import solve_small, solve_small_closely
 from lmeformula.likelihood.gaussian.from_residuals import (
+    CLOSE,
     best_coefficients,
     has_digits,
     is_small,
@@ -49,11 +50,13 @@ def precision(data: Sums, lambdas: tuple[Floats, ...]) -> Factor | ProbedFactor:
     return factorize(data.plan, data.products, lambdas)
 
 
-def solve_quickly(data: Sums, lambdas: tuple[Floats, ...]) -> Solution[Precision]:
+def solve_quickly(
+    data: Sums, lambdas: tuple[Floats, ...], close: float = CLOSE
+) -> Solution[Precision]:
     """Solve with optimal fixed effects, densely where there are few effects and the fit is not too close."""
     if data.dense is None:
         return solve(data, lambdas)
-    found = solve_small(data.plan, data.dense, data.ZQ, data.Zy, data.yy, lambdas)
+    found = solve_small(data.plan, data.dense, data.ZQ, data.Zy, data.yy, lambdas, close)
     if found is not None:
         return found
     if data.n * data.plan.num_effects > MOST_DENSE:
@@ -61,10 +64,10 @@ def solve_quickly(data: Sums, lambdas: tuple[Floats, ...]) -> Solution[Precision
     return solve_small_closely(data.plan, data.dense, data.rows, lambdas)
 
 
-def solve_exactly_quickly(data: Sums, lambdas: tuple[Floats, ...]) -> Solved:
+def solve_exactly_quickly(data: Sums, lambdas: tuple[Floats, ...], close: float = CLOSE) -> Solved:
     """The same of products that can be factored, so that nothing is an estimate."""
     assert not isinstance(data.products, SparseProducts)
-    return cast(Solved, solve_quickly(data, lambdas))
+    return cast(Solved, solve_quickly(data, lambdas, close))
 
 
 def solve(

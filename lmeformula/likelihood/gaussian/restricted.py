@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from lmeformula.algebra.small import DenseProducts
 from lmeformula.arrays import Floats, Mask
-from lmeformula.likelihood.gaussian.from_residuals import Rows
+from lmeformula.likelihood.gaussian.from_residuals import JUDGED, Rows
 from lmeformula.likelihood.gaussian.information import observed_information
 from lmeformula.likelihood.gaussian.likelihood import solve_exactly_quickly
 from lmeformula.likelihood.gaussian.posterior import fixed_information
@@ -65,13 +65,14 @@ def restricted_information(
     psi: Floats,
     free: Mask,
     turned: Callable[[tuple[Floats, ...]], tuple[Floats, ...]],
+    ways: Floats | None = None,
 ) -> Floats:
     """(d, d) observed information of the restricted likelihood; as `information.observed_information`.
 
     Args:
       data: cross products, from which the fixed effects' own block comes.
       contrasts: the same without fixed effects.
-      space, psi, free, turned: as there.
+      space, psi, free, turned, ways: as there.
     """
     p, sigma = space.num_fixed, space.residual_sd(psi)
     lambdas = turned(tuple(factor / sigma for factor in space.factors(psi)))
@@ -81,8 +82,9 @@ def restricted_information(
         replace(space, fixed_names=()),
         psi[p:],
         free[p:],
-        solve_exactly_quickly(contrasts, lambdas),
+        solve_exactly_quickly(contrasts, lambdas, JUDGED),
         turned=turned,
+        ways=None if ways is None else ways[p:, p:],
     )
     whole[:p, :p] = fixed_information(data, solve_exactly_quickly(data, lambdas), sigma)
     whole[~free], whole[:, ~free] = 0.0, 0.0

@@ -24,15 +24,12 @@ from lmeformula.algebra.small import DenseProducts, trace_products
 from lmeformula.algebra.verified import log_det_by_products
 from lmeformula.arrays import Floats
 from lmeformula.covariance.chart import pull_of
-from lmeformula.likelihood.gaussian.from_residuals import Left, is_close, leave_all
+from lmeformula.likelihood.gaussian.from_residuals import JUDGED, Left, is_close, leave_all
 from lmeformula.likelihood.gaussian.likelihood import MOST_DENSE, solve_exactly
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
 from lmeformula.likelihood.singular import column_root
 from lmeformula.model.params import Params, ParamSpace
-
-# A judge keeps more digits than who climbs: LU of a matrix that is not symmetric loses some of them.
-CLOSE = 1e-4
 
 
 class Witness(NamedTuple):
@@ -100,7 +97,7 @@ def witness_at(
     w = ZVy - ZVQ @ gamma
     rss = float(data.yy + gamma @ gamma - (Zy - ZQ @ gamma) @ (T @ w))
     log_det = float(np.log(np.abs(upper.diagonal())).sum())
-    if is_close(rss, data.yy, information, CLOSE) and data.n * q <= MOST_DENSE:
+    if is_close(rss, data.yy, information, JUDGED) and data.n * q <= MOST_DENSE:
         left, log_det = _closely(data, data.dense, lambdas)
         products = left.products
         outer, information = turn.T @ products[:q, :q] @ turn, products[q:-1, q:-1]
