@@ -212,7 +212,9 @@ def fit(
       family: of the response: "gaussian", "bernoulli", "binomial", "poisson", "cumulative", "nbinom2",
         "student", ..., all in the table of the README; with another link in parentheses, "cumulative(probit)";
         or one of your own, made by `lmeformula.Family`.
-      sigma: fix the residual standard deviation at this; estimated by default.
+      sigma: fix the residual standard deviation at this; estimated by default. With 0, as with the formula
+        {"mu": ..., "sigma": "~ 0"}, there is no residual: a term with an effect for each row, such as
+        us(0 + visit | subject), is the covariance of the responses.
       contrasts: coding of categorical variables by name, such as {"a": "sum"}; treatment by default.
       functions: functions that the formula may call besides the built-in ones, by name.
       weights: prior weights: a column name or an array, a value for each row of `data`.

@@ -155,7 +155,9 @@ class FittedModel:
 
     @property
     def sigma(self) -> float | None:
-        """The residual standard deviation, or None for families without one."""
+        """The residual standard deviation, zero where there is no residual; None for families without one."""
+        if self.model.space.has_no_residual:
+            return 0.0
         return self.params.residual_sd if self.model.family.is_normal else None
 
     @property

@@ -284,6 +284,9 @@ seed = that(
 )
 number = that(is_number, "Give a finite number.")
 positive = that(lambda value: is_number(value) and value > 0, "Give a positive number.")
+not_negative = that(
+    lambda value: is_number(value) and value >= 0, "Give a positive number, or zero."
+)
 # Of an interval, and of a test.
 coverage = that(_is_share, "Give a coverage between 0 and 1, such as 0.95.")
 significance = that(_is_share, "Give a level of significance, such as 0.05.")

@@ -89,6 +89,11 @@ def estimate(
             f"the iterative solver does not fit {model.family.name} models by {method}",
             hint='Use method="exact", or solver="direct".',
         )
+    if model.space.has_no_residual and (method, solver) != ("exact", "direct"):
+        raise ModelError(
+            "a model without a residual is fitted exactly, by the direct solver",
+            hint='Leave method and solver out, or let a residual be estimated: leave "sigma" out.',
+        )
     if is_gaussian and not is_student:
         check_numbers(model.design)
     if method == "mcem" or (method in INTEGRATING and not model.family.has_derivatives):
@@ -97,7 +102,7 @@ def estimate(
     def run() -> FittedModel:
         with one_blas_thread():
             if method == "exact":
-                from lmeformula.estimation.gaussian import estimate_exact
+                from lmeformula.estimation.exact import estimate_exact
 
                 return estimate_exact(model, reml, solver, seed, settings, start=start)
             from lmeformula.estimation.orthogonal_columns import in_orthogonal_columns

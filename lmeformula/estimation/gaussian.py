@@ -1,4 +1,4 @@
-"""Gaussian models, exactly, by either solver."""
+"""Gaussian models with a residual, exactly, by either solver."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ AS_GOOD = 1e-4
 CLEARER = 10.0
 
 
-class _Ended(NamedTuple):
+class Ended(NamedTuple):
     """Where an ascent ended: the optimum, what is known of it, and how the fit ended."""
 
     found: ExactFit[Precision]
@@ -78,7 +78,7 @@ class _Ended(NamedTuple):
     mc_error: Floats | None = None
 
 
-def estimate_exact(
+def estimate_with_residual(
     model: Model,
     reml: bool,
     solver: str = "direct",
@@ -107,10 +107,10 @@ def estimate_exact(
         ended = _by_probes(model, reml, seed, Options() if options is None else options)
     else:
         data = sums(model.design) if data is None else data
-        ended = _factored(data, model, reml, start)
+        ended = factored(data, model, reml, start)
         if ended.found.solution.missed is not None or ended.outcome is Outcome.OPTIMIZER_STALLED:
             closer = densely(data)
-            ended = ended if closer is None else _factored(closer, model, reml, start)
+            ended = ended if closer is None else factored(closer, model, reml, start)
     found = ended.found
     return finish(
         model,
@@ -132,8 +132,8 @@ def estimate_exact(
     )
 
 
-def _factored(data: Sums, model: Model, reml: bool, start: Params | None) -> _Ended:
-    """By the direct solver."""
+def factored(data: Sums, model: Model, reml: bool, start: Params | None) -> Ended:
+    """By the direct solver, from cross products of the design; see `estimate_with_residual`."""
     space = model.space
     found, bound = _settled(data, space, fit_exact(data, space, reml=reml, start=start), reml)
     undetermined = None
@@ -169,7 +169,7 @@ def _factored(data: Sums, model: Model, reml: bool, start: Params | None) -> _En
 
     outcome = Outcome.CONVERGED if bound is None else Outcome.BOUNDARY
     outcome = outcome if found.converged else Outcome.OPTIMIZER_STALLED
-    return _Ended(
+    return Ended(
         found,
         *_examined(data, model, found, arrive, witness, outcome),
         Effects(*found.inner.effects(*conditional(found.solution, sigma))),
@@ -177,7 +177,7 @@ def _factored(data: Sums, model: Model, reml: bool, start: Params | None) -> _En
     )
 
 
-def _by_probes(model: Model, reml: bool, seed: int, options: Options) -> _Ended:
+def _by_probes(model: Model, reml: bool, seed: int, options: Options) -> Ended:
     """By the iterative solver."""
     from lmeformula.estimation.evidence import probed
     from lmeformula.likelihood.gaussian.iterative import fit_iterative
@@ -221,7 +221,7 @@ def _by_probes(model: Model, reml: bool, seed: int, options: Options) -> _Ended:
     outcome = outcome if found.converged else Outcome.OPTIMIZER_STALLED
     if last.interrupted:
         outcome = Outcome.INTERRUPTED
-    return _Ended(
+    return Ended(
         found,
         *_examined(
             data,
@@ -246,7 +246,7 @@ def _highest(model: Model, reml: bool) -> Params | None:
 
 
 class _Examined(NamedTuple):
-    """What is known of an optimum; see `_Ended`."""
+    """What is known of an optimum; see `Ended`."""
 
     errors: Errors
     certificate: Certificate | None

@@ -107,7 +107,8 @@ class ExactTogether:
     def serves(self) -> bool:
         """Whether all that a single fit looks at can be looked at here."""
         data = self.carrier.none
-        return self.levels is not None and orthogonal(data).is_same and not may_lack_residual(data)
+        has_residual = not (self.space.has_no_residual or may_lack_residual(data))
+        return self.levels is not None and orthogonal(data).is_same and has_residual
 
     def __call__(self, designs: Sequence[Design], with_errors: bool = True) -> Estimates:
         """See `Together`."""

@@ -11,12 +11,11 @@ import numpy as np
 from lmeformula.arrays import Floats
 from lmeformula.covariance.student import LEAST_FREEDOM
 from lmeformula.errors import ModelError
+from lmeformula.estimation.exact import estimate_exact
 from lmeformula.estimation.student_maximum import likelihood_by_quadrature
 from lmeformula.fit import FittedModel
 from lmeformula.inference.profile_surface import Slice, slice_by
-from lmeformula.likelihood.gaussian.exact import fit_exact
 from lmeformula.likelihood.gaussian.profiled import ExactLikelihood
-from lmeformula.likelihood.gaussian.sums import sums
 from lmeformula.likelihood.laplace.in_psi import LaplaceLikelihood
 from lmeformula.likelihood.protocol import OnALink
 from lmeformula.model.compile import Model
@@ -52,7 +51,8 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
     # The restricted likelihood has no fixed effects.
     reml = fit.reml and parameter.effect != "fixed"
     if fit.reml and not reml:
-        fit = replace(fit, params=fit_exact(sums(fit.model.design), fit.model.space).params)
+        unrestricted = estimate_exact(fit.model, False)
+        fit = replace(fit, model=unrestricted.model, params=unrestricted.params)
         parameter = replace(parameter, estimate=float(fit.params.beta[index]))
     sigma = fit.params.residual_sd
     return slice_by(lambda model: ExactLikelihood(model, sigma, reml), fit, parameter, index)

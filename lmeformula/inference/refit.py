@@ -15,7 +15,7 @@ from lmeformula.em.types import Options
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.estimation.check_numbers import check_response_size
 from lmeformula.estimation.dispatch import estimate
-from lmeformula.estimation.gaussian import estimate_exact
+from lmeformula.estimation.exact import estimate_exact
 from lmeformula.fit import FittedModel
 from lmeformula.likelihood.gaussian.sums import Carrier, prepare, respond
 from lmeformula.model.compile import Model

@@ -183,6 +183,8 @@ def _variance_notes(fit: FittedModel) -> tuple[str, ...]:
             "A variance is estimated as zero, or a correlation as 1 or -1: there, on the boundary, "
             "no standard error exists."
         )
-    if fit.model.sigma is not None:
+    if fit.model.space.has_no_residual:
+        notes.append("There is no residual: effects account for each row.")
+    elif fit.model.sigma is not None:
         notes.append(f"The residual sd is fixed at {fit.model.sigma:g}.")
     return tuple(notes)

@@ -54,11 +54,10 @@ class Recalled(Protocol):
 Measure: TypeAlias = Callable[[Evaluation, Mask], Evaluation]
 
 
-def nowhere(coordinates: Floats, factors: tuple[Floats, ...]) -> Evaluation:
+def nowhere(coordinates: Floats) -> Evaluation:
     """A point where the likelihood cannot be worked out: every other one is higher."""
     d = len(coordinates)
-    slopes = tuple(np.zeros_like(factor) for factor in factors)
-    return Evaluation(coordinates, -np.inf, np.zeros(d), np.eye(d), slopes, None)
+    return Evaluation(coordinates, -np.inf, np.zeros(d), np.eye(d), (), None)
 
 
 def where_told(
@@ -71,11 +70,10 @@ def where_told(
     """
 
     def evaluate(coordinates: Floats) -> Evaluation:
-        there = factors(coordinates)
         try:
-            return look(coordinates, there)
+            return look(coordinates, factors(coordinates))
         except np.linalg.LinAlgError:
-            return nowhere(coordinates, there)
+            return nowhere(coordinates)
 
     return evaluate
 

@@ -23,6 +23,7 @@ from lmeformula.family.predicted import predicted_of, with_predictors
 from lmeformula.formula.kinds import KINDS
 from lmeformula.model.equation import build_equation
 from lmeformula.model.graph import Graph, build_graph
+from lmeformula.model.no_residual import STAND_IN, own_term, without_residual
 from lmeformula.model.params import Params, ParamSpace, param_space
 from lmeformula.model.residual import check_residual
 from lmeformula.model.stack import Stack, stack
@@ -64,8 +65,8 @@ class Model:
 
     @property
     def sigma(self) -> float | None:
-        """The residual standard deviation where the user fixed it."""
-        return self.space.held_sd
+        """The residual standard deviation where the user fixed it; zero where there is none."""
+        return 0.0 if self.space.has_no_residual else self.space.held_sd
 
     def at(self, params: Params) -> Model:
         """The same model with a joint distribution of its own, whose variables hold these parameters."""
@@ -128,7 +129,7 @@ class Model:
             self.design,
             self.start if self.estimates is None else self.estimates,
             family=self.family,
-            sigma=self.sigma,
+            sigma=self.space.held_sd,
             dtype=self.dtype,
         )
 
@@ -163,7 +164,7 @@ class Model:
 
 @kinds.takes(
     design=kinds.instance(Design, "Give what lf.design returns."),
-    sigma=kinds.optional(kinds.positive),
+    sigma=kinds.optional(kinds.not_negative),
     dtype=kinds.one_of(*DTYPES),
 )
 def compile(
@@ -179,7 +180,9 @@ def compile(
       design: from `lmeformula.design`.
       family: of the response, by name, with a link in parentheses where another than the usual is meant:
         "gaussian", "bernoulli", "binomial", "poisson", "cumulative(probit)"; or one of `lmeformula.Family`.
-      sigma: fix the residual standard deviation at this, in units of the response; estimated by default.
+      sigma: fix the residual standard deviation at this, in units of the response; estimated by default. With 0
+        there is no residual, and a term such as us(0 + visit | subject) has the responses' covariance; it is 0
+        for a design from {"mu": ..., "sigma": "~ 0"}.
       dtype: "float64" (default), or "float32": half the memory, and Monte Carlo fits to about five digits.
     Returns:
       The model; nothing slow has happened yet.
@@ -197,6 +200,8 @@ def compile(
     """
     rule = find_family(family)
     has_residual = rule.is_normal
+    if has_residual:
+        design, sigma = without_residual(design, sigma)
     if rule.expand is not None:
         predictors = rule.expand(design)
         design = joined(design.formula, predictors)
@@ -209,11 +214,17 @@ def compile(
     check_design(design)
     if has_residual and sigma is None:
         check_residual(design)
+    if sigma == 0.0:
+        own_term(design)
     rule.response(design)
     design = _without_constants(design, keeps)
     own = rule.own(roughly_by_observation(design).first)
-    own = own if sigma is None else own.held_at({0: float(sigma)})
-    return Model(design, rule, param_space(design, own), dtype)
+    space = param_space(design, own)
+    if sigma == 0.0:
+        space = replace(space.holding(STAND_IN * float(own.start[0])), has_no_residual=True)
+    elif sigma is not None:
+        space = space.holding(float(sigma))
+    return Model(design, rule, space, dtype)
 
 
 def _with_formulas(family: Family, design: Design) -> tuple[Family, tuple[bool, ...]]:

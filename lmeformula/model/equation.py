@@ -96,7 +96,10 @@ def model_lines(model: SymbolicModel, script: Script) -> Iterator[Line]:
     response = script.indexed(script.label(model.label), "i")
     sums = [tuple(summands(predictor, script)) for predictor in model.predictors]
     effects = [line for each in model.effects for line in effect_lines(each, script)]
-    if model.is_additive:
+    if not model.has_residual:
+        yield Line(response, "=", sums[0])
+        yield from effects
+    elif model.is_additive:
         residual = script.indexed(script.residual, "i")
         (own,) = model.own
         spread = script.own(own) if own == model.notation.own else own

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -81,11 +81,14 @@ class ParamSpace:
       fixed_names: (p) names of the fixed effects.
       terms: the random-effects terms.
       own: the family's own parameters, the last elements of psi.
+      has_no_residual: whether effects account for each row by themselves: the residual sd that is held is what
+        stands for zero, where a number is needed.
     """
 
     fixed_names: tuple[str, ...]
     terms: tuple[TermShape, ...]
     own: Own
+    has_no_residual: bool = False
 
     @property
     def num_fixed(self) -> int:
@@ -128,8 +131,12 @@ class ParamSpace:
 
     @property
     def held_sd(self) -> float | None:
-        """The residual standard deviation where the user holds it; None where it is estimated."""
+        """The residual standard deviation where it is held; None where it is estimated."""
         return float(self.own.start[0]) if self.own.is_held else None
+
+    def holding(self, sd: float) -> ParamSpace:
+        """The same with the residual standard deviation held."""
+        return replace(self, own=self.own.held_at({0: sd}))
 
     def residual_sd(self, psi: Floats) -> float:
         """The residual standard deviation, from psi or as held; for families that have one."""

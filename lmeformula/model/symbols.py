@@ -130,6 +130,11 @@ class SymbolicModel:
         """Whether the response is its one linear predictor, and a residual."""
         return not self.notation.parameter
 
+    @property
+    def has_residual(self) -> bool:
+        """Whether there is one, of a model that is additive: its sd is not held at zero."""
+        return self.own != ("0",) or not self.is_additive
+
 
 def symbolic_model(
     design: Design, *, family: Any = "gaussian", sigma: float | None = None

@@ -51,7 +51,7 @@ def joint_for(fit: FittedModel, newdata: Any, *, offset: Any = None, weights: An
         _design_of(design, rows),
         fit.params,
         family=fit.model.family,
-        sigma=fit.model.sigma,
+        sigma=fit.model.space.held_sd,
         dtype=fit.model.dtype,
         rows=response_arrays(fit, rows),
         fitted=design,

@@ -87,7 +87,9 @@ class Kept(NamedTuple):
     def of(cls, fit: FittedModel) -> Kept:
         """Those of a fit."""
         beta, covariances, own, freedom = fit.params
-        return cls(beta, covariances, fit.sigma, own if fit.sigma is None else own[1:], freedom)
+        if not fit.model.family.is_normal:
+            return cls(beta, covariances, None, own, freedom)
+        return cls(beta, covariances, fit.params.residual_sd, own[1:], freedom)
 
     @property
     def params(self) -> Params:

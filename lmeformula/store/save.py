@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -109,6 +110,9 @@ def load(
             if (fields["params"].sigma is None) == model.family.is_normal:
                 source.refuse("sigma does not go with the family")
             fields["params"] = fields["params"].params
+            if model.space.has_no_residual:
+                space = model.space.holding(fields["params"].residual_sd)
+                model = replace(model, space=space)
             found = FittedModel(model=model, **fields)
             _check_fit(found, source)
     return found
@@ -143,7 +147,7 @@ def _read_model(found: Json, source: Reader, functions: Functions, family: Famil
     fields: dict[str, Codec] = {
         "family": _FamilyCodec(family),
         "dtype": choice(DTYPES),
-        "fixed_sigma": maybe(real(finite=True, positive=True)),
+        "fixed_sigma": maybe(real(finite=True)),
         "design": DesignCodec(functions),
         "own": OWN,
     }
@@ -159,10 +163,15 @@ def _read_model(found: Json, source: Reader, functions: Functions, family: Famil
         source.refuse("the family's parameters start from no number")
     if not _fits(own):
         source.refuse("the family's parameters do not go with their scale")
-    if rule.is_normal:
-        own, sigma = rule.own(design.first), values["fixed_sigma"]
-        own = own if sigma is None else own.held_at({0: sigma})
-    return Model(design, rule, param_space(design, own), values["dtype"])
+    if not rule.is_normal:
+        return Model(design, rule, param_space(design, own), values["dtype"])
+    sigma, space = values["fixed_sigma"], param_space(design, rule.own(design.first))
+    if sigma is not None and sigma < 0.0:
+        source.refuse("the fixed sigma is negative")
+    if sigma is not None:
+        # Of none, what stands for it is among the estimates.
+        space = replace(space.holding(sigma), has_no_residual=sigma == 0.0)
+    return Model(design, rule, space, values["dtype"])
 
 
 def _with_scale(own: Own, rule: Family, source: Reader) -> Own:

@@ -27,20 +27,15 @@ REFUSED = {
         {"dtype": "float16"},
         "dtype is 'float16'\nChoose 'float64' or 'float32'.",
     ),
-    "sigma zero": (
-        "y ~ x + (1 | g)",
-        {"sigma": 0.0},
-        "sigma is 0.0\nGive a positive number.",
-    ),
     "sigma negative": (
         "y ~ x + (1 | g)",
         {"sigma": -1},
-        "sigma is -1\nGive a positive number.",
+        "sigma is -1\nGive a positive number, or zero.",
     ),
     "sigma nan": (
         "y ~ x + (1 | g)",
         {"sigma": float("nan")},
-        "sigma is nan\nGive a positive number.",
+        "sigma is nan\nGive a positive number, or zero.",
     ),
     "no response": (
         "~ x + (1 | g)",

@@ -429,8 +429,8 @@ def test_every_field_of_every_record_is_stored() -> None:
     assert names_of(Fit) == {*fields.FIT, "model"}, "give the new field a line in store/fields.py"
     # The estimates that a fit's model has are the fit's, which gives them to it; where it started is over.
     assert names_of(Model) - {"estimates", "known_start"} == {"design", "family", "space", "dtype"}
-    # Of the space the first two follow from the design.
-    space = {"fixed_names", "terms", "own"}
+    # Of the space the first two follow from the design, and the last one from the sigma that is held.
+    space = {"fixed_names", "terms", "own", "has_no_residual"}
     assert names_of(type(fitted("exact").model.space)) == space
     stored = {"codes", *recipe.FACTOR.fields}
     assert stored == names_of(lf_values("Categories"))

@@ -169,7 +169,7 @@ def fit_laplace(
     def evaluate(coordinates: Floats) -> Evaluation:
         at, trail = place_of(coordinates), memory.trail
         if problem.marginal.is_spent or ((at.own < lowest) | (at.own > highest)).any():
-            return nowhere(coordinates, ())
+            return nowhere(coordinates)
         begin = trail.begin_at(plan, coordinates, at.lambdas)
         memory.trail = trail = trail._replace(begin=begin)
         changes = elements.changes(coordinates[m:])
@@ -191,11 +191,11 @@ def fit_laplace(
             of_coefficients = upright(coefficients.information)
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
-            return nowhere(coordinates, ())
+            return nowhere(coordinates)
         if not found.is_known:
-            return nowhere(coordinates, ())
+            return nowhere(coordinates)
         if not care.marginal.is_exact and curvature_of(found.mode) < NO_CURVATURE:
-            return nowhere(coordinates, ())
+            return nowhere(coordinates)
         slopes, score = found.in_factors, score_of(coordinates, found)
         if np.isfinite(found.value):
             last = KnownMode(coordinates, mode.u, in_coordinates), mode
