@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from lmeformula.inference.power import power as power
     from lmeformula.model import Model as Model
     from lmeformula.model import compile as compile
+    from lmeformula.versions import show_versions as show_versions
 
 __version__ = "0.1.0"
 
@@ -72,6 +73,7 @@ _HOME = {
     "compare": "inference.compare",
     "power": "inference.power",
     "Outcome": "em.outcome",
+    "show_versions": "versions",
 }
 _MODULES = ("datasets", "em", "sklearn")
 
@@ -110,6 +112,7 @@ __all__ = [
     "load",
     "parse",
     "power",
+    "show_versions",
     "sklearn",
 ]
 
