@@ -94,10 +94,8 @@ class Incidence:
             yield Met(plan.lead, plan.lead, blocks[self.level])
             return
         # F = D^-1 Lambda_1' (Z'WZ)_12 Lambda_2; the block between is -F S^-1.
-        by_element, data = self.of_element, self._data(factor.products.between)
-        rows = factor.lead_rows[by_element]
-        outer = sum((rows[:, :, c].T * data[c] for c in range(k)), np.zeros_like(data))
-        outer = self._outward(outer, lambdas)
+        by_element, data = self.of_element, self.elements(factor.products.between.data)
+        outer = self.outward(self.at_levels(factor.lead_rows, data), lambdas)
         inner = self._times_inverse(factor, outer)
         for a in range(k):
             for b in range(k):
@@ -126,23 +124,36 @@ class Incidence:
         found[:, self.cells] = data
         return np.ascontiguousarray(found.reshape(k, levels, width).transpose(1, 0, 2))
 
-    def _data(self, between: sp.csr_array) -> Floats:
-        """(k, e) the elements of a between block, the inverse of `_between`."""
-        return np.asarray(between.data[self.places])
+    def elements(self, values: Floats) -> Floats:
+        """(..., k, e) the elements of between blocks with values (..., k e), the inverse of `_between`."""
+        return np.asarray(values[..., self.places])
 
-    def _outward(self, data: Floats, lambdas: tuple[Floats, ...]) -> Floats:
-        """(k, e) the elements of B Lambda_2, for B by its elements (k, e)."""
-        plan, scales = self.plan, scalar_factors(self.plan, lambdas)
+    def outward(self, data: Floats, factors: tuple[Floats, ...]) -> Floats:
+        """(..., k, e) the elements of B Lambda_2, for B by its elements, and factors (..., k, k)."""
+        plan, scales = self.plan, scalar_factors(self.plan, factors)
         if scales is not None:
-            return np.asarray(data * scales[self.columns])
-        found = np.empty_like(data)
+            return np.asarray(data * scales[..., None, :][..., self.columns])
+        found: list[Floats] = []
         for j in plan.rest:
-            size = plan.sizes[j][1]
-            place = plan.in_rest(j)
+            size, place = plan.sizes[j][1], plan.in_rest(j)
             own = np.flatnonzero((self.columns >= place.start) & (self.columns < place.stop))
-            part = data[:, own].reshape(len(data), -1, size) @ lambdas[j]
-            found[:, own] = part.reshape(len(data), -1)
-        return found
+            part = data[..., own].reshape(*data.shape[:-1], -1, size)
+            factor = factors[j] if factors[j].ndim == 2 else factors[j][:, None]
+            part = part @ factor
+            found.append(part.reshape(*part.shape[:-2], -1))
+        whole = np.empty((*found[0].shape[:-1], data.shape[-1]))
+        for j, part in zip(plan.rest, found, strict=True):
+            place = plan.in_rest(j)
+            whole[..., (self.columns >= place.start) & (self.columns < place.stop)] = part
+        return whole
+
+    def at_levels(self, blocks: Floats, data: Floats) -> Floats:
+        """(..., k, e) blocks (..., l, k, k) of the lead term's levels, times the elements of their rows."""
+        rows = blocks[..., self.of_element, :, :].swapaxes(-3, -2)
+        found = rows[..., 0] * data[..., :1, :]
+        for c in range(1, data.shape[-2]):
+            found = found + rows[..., c] * data[..., c : c + 1, :]
+        return np.asarray(found)
 
     def _times_inverse(self, factor: Factor, data: Floats) -> Floats:
         """(k, e) the elements of F S^-1, for F by its elements (k, e)."""

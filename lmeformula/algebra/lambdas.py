@@ -21,11 +21,12 @@ def scaled_schur(
     return pairs.fill(values * scales[pairs.rows] * scales[pairs.columns], both=False)
 
 
-def scalar_factors(plan: Layout, lambdas: tuple[Floats, ...]) -> Floats | None:
-    """(r,) diagonal of Lambda_2, where all terms of the rest have one coefficient."""
+def scalar_factors(plan: Layout, factors: tuple[Floats, ...]) -> Floats | None:
+    """(..., r) diagonal of Lambda_2, of factors (..., k, k), where the rest's terms have one coefficient."""
     if any(plan.sizes[j][1] > 1 for j in plan.rest):
         return None
-    return np.concatenate([np.full(plan.sizes[j][0], lambdas[j][0, 0]) for j in plan.rest])
+    parts = [np.repeat(factors[j][..., 0], plan.sizes[j][0], axis=-1) for j in plan.rest]
+    return np.concatenate(parts, axis=-1)
 
 
 def scale_both(plan: Layout, lambdas: tuple[Floats, ...], matrix: Floats) -> Floats:
@@ -53,6 +54,19 @@ def apply_lambda(
         place = plan.in_rest(j) if rest_only else plan.place(j)
         result[place] = times_lambda(lambdas[j].T if transpose else lambdas[j], columns[place])
     return result
+
+
+def times_rest(plan: Layout, columns: Floats, factors: tuple[Floats, ...]) -> Floats:
+    """Columns (..., r) times the rest's factors (k, k) at every level."""
+    found = np.empty_like(columns)
+    for j in plan.rest:
+        factor, place = factors[j], plan.in_rest(j)
+        if len(factor) == 1:
+            np.multiply(columns[..., place], factor[0, 0], out=found[..., place])
+        else:
+            part = columns[..., place]
+            found[..., place] = (part.reshape(-1, len(factor)) @ factor).reshape(part.shape)
+    return found
 
 
 def without_lambda(plan: Layout, lambdas: tuple[Floats, ...], effects: Floats) -> Floats:

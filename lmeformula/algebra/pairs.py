@@ -87,6 +87,7 @@ class PairPattern(NamedTuple):
       by_element: (e + 1,) where the pairs of each element start.
       places: (m,) flat places on or below the diagonal that any level reaches.
       rows, columns, is_diagonal: (m,) their rows and columns, and which are on the diagonal.
+      below: (r, r) the pattern of `places`, and `above` its transpose.
       sizes: (e,) number of pairs of each element.
       by_place: (l, m) the pattern of what elements of a level add to these, and `turned` its transpose.
       met: (e, e) the pattern of the pairs, and `met_back` its transpose.
@@ -101,6 +102,8 @@ class PairPattern(NamedTuple):
     rows: Places
     columns: Places
     is_diagonal: Mask
+    below: sp.csr_array
+    above: sp.csc_array
     sizes: Codes
     by_place: sp.csr_array
     turned: sp.csc_array
@@ -139,7 +142,14 @@ class PairPattern(NamedTuple):
         values = below.reshape(-1)[self.places][self.indices]
         met, back = with_elements(self.met, values), with_elements(self.met_back, values)
         diagonal = values[self.by_element[1:] - 1]
-        return np.array([met @ row + back @ row - diagonal * row for row in data])
+        return np.asarray((met @ data.T + back @ data.T).T - diagonal * data)
+
+    def crossed(self, left: Floats, right: Floats) -> Floats:
+        """(m, p) at `places`, sums over the levels of A_l'B_l + B_l'A_l, of elements (k, e) and (m, k, e)."""
+        pairs = np.repeat(left, self.sizes, axis=-1) * right[..., self.second]
+        pairs += left[:, self.second] * np.repeat(right, self.sizes, axis=-1)
+        sums = pairs.sum(axis=1)
+        return np.array([np.bincount(self.indices, row, len(self.places)) for row in sums])
 
 
 def find_pattern(
@@ -175,7 +185,9 @@ def find_pattern(
     indices, by_level, size = number[place], pointers[starts], len(columns)
     by_place = pattern(indices, by_level, (len(count), len(places)))
     met = pattern(second, pointers, (size, size))
-    rows, below = np.divmod(places, order)
+    rows, left = np.divmod(places, order)
+    starts = np.searchsorted(rows, np.arange(order + 1)).astype(np.int32)
+    below = pattern(left.astype(np.int32), starts, (order, order))
     return PairPattern(
         order=order,
         second=second,
@@ -184,8 +196,10 @@ def find_pattern(
         by_element=pointers,
         places=places,
         rows=rows,
-        columns=below,
-        is_diagonal=rows == below,
+        columns=left,
+        is_diagonal=rows == left,
+        below=below,
+        above=turned(below),
         sizes=np.diff(pointers),
         by_place=by_place,
         turned=turned(by_place),

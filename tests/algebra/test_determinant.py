@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
+from lmeformula.algebra.cells import cells_of
 from lmeformula.algebra.crossproducts import layout
-from lmeformula.algebra.determinant import cells_of, determinant_bend, is_small
+from lmeformula.algebra.determinant import determinant_bend, is_small
 from lmeformula.algebra.incidence import find_incidence
 
 FORMULAS = (
@@ -16,6 +17,7 @@ FORMULAS = (
     "y ~ x + (x | g) + (1 | h)",
     "y ~ x + (1 | g) + (x | h) + (1 | g:h)",
     "y ~ x + (1 | g / k)",
+    "y ~ x + (x | g / k)",
 )
 
 

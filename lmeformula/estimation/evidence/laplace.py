@@ -13,7 +13,7 @@ from lmeformula.estimation.coordinates import Arrival
 from lmeformula.estimation.evidence.faces import bounds_of, extrapolated
 from lmeformula.likelihood.laplace.ends import on_faces
 from lmeformula.likelihood.laplace.fit import LaplaceFit
-from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, At, Mode, approximate
+from lmeformula.likelihood.laplace.likelihood import At, Mode, approximate
 from lmeformula.likelihood.laplace.modes import gradient
 from lmeformula.likelihood.laplace.next_term import NextTerm, next_term
 from lmeformula.likelihood.quadrature.integral import Integral
@@ -37,10 +37,10 @@ def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
     there = At(found.params.beta, lambdas, at.psi[space.own_slice])
     nowhere = np.zeros(found.problem.plan.num_effects)
     try:
-        again = approximate(found.problem, there, nowhere, EXACT_GAIN)
+        again = approximate(found.problem, there, nowhere)
     except np.linalg.LinAlgError:
         # From zero the density overflows; the mode that the fit ended with is a start that does not.
-        again = approximate(found.problem, there, found.approximation.mode.u, EXACT_GAIN)
+        again = approximate(found.problem, there, found.approximation.mode.u)
     on_face = not np.array_equal(settled, elements)
     exactly = there._replace(lambdas=charts.factors(elements))
     second = on_faces(found.problem, exactly, again).value if on_face else again.value
@@ -60,7 +60,7 @@ def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
         # how it changes along, where what rests there would go with effects that are large.
         further = elements + 2.0 * (settled - elements)
         beyond_it = there._replace(lambdas=charts.factors(further))
-        beyond = approximate(found.problem, beyond_it, again.mode.u, EXACT_GAIN)
+        beyond = approximate(found.problem, beyond_it, again.mode.u)
         found_bounds = extrapolated(found_bounds, bounds(further, beyond.in_factors))
         slope = 2.0 * slope - gradient(space, at.psi, beyond)
     has_effects = bool(found.problem.plan.num_effects)

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmeformula.algebra.cells import Cells, cells_of
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.algebra.determinant import Cells, cells_of, determinant_bend, is_small
+from lmeformula.algebra.determinant import determinant_bend, is_small
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.inverse import leverages
 from lmeformula.algebra.lambdas import apply_lambda, triangular_solved

@@ -24,7 +24,6 @@ from lmeformula.likelihood.laplace.information import (
     upright,
 )
 from lmeformula.likelihood.laplace.likelihood import (
-    EXACT_GAIN,
     Approximation,
     At,
     Factorize,
@@ -158,7 +157,7 @@ def fit_laplace(
     def measure(point: Evaluation, free: Mask) -> Evaluation:
         def score(coordinates: Floats) -> Floats:
             begin = point.detail.mode.u
-            found = approximate(problem, place_of(coordinates), begin, EXACT_GAIN)
+            found = approximate(problem, place_of(coordinates), begin)
             return score_of(coordinates, found)
 
         resumable.catch_up()

@@ -28,10 +28,9 @@ from lmeformula.likelihood.laplace.rows import RowDerivatives
 from lmeformula.model.compile import Model
 
 MAX_NEWTON_STEPS = 60
-# The mode is found when Newton's next step would raise the log joint density by less than this.
-MODE_GAIN = 1e-16
-# The same where gradients of neighbouring points are to be subtracted from each other.
-EXACT_GAIN = 1e-18
+# The mode is found when Newton's next step would raise the log joint density by less than this: by its root the
+# determinant is off, and an ascent tells rises of 1e-9 of that.
+MODE_GAIN = 1e-20
 # Next to the mode Newton's whole step is right, whatever rounding makes of the density of large counts.
 NEXT_TO = 1e-7
 # Newton's method converges quadratically: a small gain that falls no faster than this is rounding.
@@ -185,14 +184,13 @@ class Approximation(NamedTuple):
     is_known: bool = True
 
 
-def find_mode(problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN) -> Mode:
+def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
     """Newton's method for the conditional mode, each step halved until the density rises.
 
     Args:
       problem: the arrays.
       at: the parameters.
       start: (q,) spherical effects to start from.
-      enough: a step that promises less than this is not taken.
     Returns:
       The mode; its rows hold nan where the density is not finite.
     Raises:
@@ -210,7 +208,7 @@ def find_mode(problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN
         weights, factor, step = _newton_step(problem, -rows.second, lambdas, gradient)
         gain = float(gradient @ step)
         is_rounding = gain < max(SMALL_GAIN, ROUNDING * abs(value)) and gain > STALLED * before
-        if not gain > enough or is_rounding or number == MAX_NEWTON_STEPS:
+        if not gain > MODE_GAIN or is_rounding or number == MAX_NEWTON_STEPS:
             break
         before = gain
         move = plan.spread(apply_lambda(plan, lambdas, step))
@@ -246,20 +244,17 @@ def _newton_step(
         return held, factor, factor.solve(gradient)
 
 
-def approximate(
-    problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN
-) -> Approximation:
+def approximate(problem: Problem, at: At, start: Floats) -> Approximation:
     """The Laplace approximation and its gradient.
 
     Args:
       problem: the arrays.
       at: the parameters.
       start: (q,) where to start the search for the mode.
-      enough: how well the mode is found; see `find_mode`.
     Returns:
       The approximation.
     """
-    mode = find_mode(problem, at, start, enough)
+    mode = find_mode(problem, at, start)
     depths = problem.rows.depths(mode.eta, at.own)
     return assemble(problem, mode, depths, problem.marginal.beyond(problem, mode, depths))
 

@@ -19,7 +19,6 @@ from lmeformula.checkpoint.journal import done
 from lmeformula.covariance.chart import bends
 from lmeformula.likelihood.laplace.directions import Places, directions
 from lmeformula.likelihood.laplace.likelihood import (
-    EXACT_GAIN,
     Beyond,
     Problem,
     find_mode,
@@ -103,7 +102,7 @@ def observed_information(
       numpy.linalg.LinAlgError: if the density has no curvature at psi.
     """
     space = model.space
-    mode = find_mode(problem, place(space, psi), start, EXACT_GAIN)
+    mode = find_mode(problem, place(space, psi), start)
     depths = problem.rows.depths(mode.eta, mode.at.own)
     moves = np.where(free[:, None], slopes_in_psi(space, problem, psi, mode, depths), 0.0)
     places = Places(space.own_slice, space.theta_slices)

@@ -13,7 +13,6 @@ from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.determinant import Determinant
 from lmeformula.likelihood.laplace.directions import Directions
 from lmeformula.likelihood.laplace.likelihood import (
-    EXACT_GAIN,
     At,
     Beyond,
     Marginal,
@@ -149,7 +148,7 @@ class Quadrature:
 
     def near(self, problem: Problem, at: At, u: Floats) -> Beyond:
         """See `Marginal`."""
-        mode = find_mode(problem, at, u, EXACT_GAIN)
+        mode = find_mode(problem, at, u)
         return self.beyond(problem, mode, problem.rows.depths(mode.eta, at.own))
 
     def effects(

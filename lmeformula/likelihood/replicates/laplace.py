@@ -15,8 +15,8 @@ from lmeformula.family import Slopes
 from lmeformula.likelihood.factors import FactorSpace
 from lmeformula.likelihood.laplace.ends import NO_CURVATURE, own_ends
 from lmeformula.likelihood.laplace.likelihood import (
-    EXACT_GAIN,
     MAX_NEWTON_STEPS,
+    MODE_GAIN,
     NEXT_TO,
     SMALL_GAIN,
     STALLED,
@@ -229,7 +229,7 @@ class LaplaceReplicates:
             step = _solve(M[left], gradient)
             gain = (gradient * step).sum(axis=(1, 2))
             is_rounding = (gain < SMALL_GAIN) & (gain > STALLED * before[left])
-            goes_on = (gain > EXACT_GAIN) & ~is_rounding
+            goes_on = (gain > MODE_GAIN) & ~is_rounding
             before[left] = gain
             if number == MAX_NEWTON_STEPS:
                 is_told[left[goes_on]] = False

@@ -8,7 +8,7 @@ import pytest
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.likelihood.laplace.determinant import STEP
-from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, approximate
+from lmeformula.likelihood.laplace.likelihood import approximate
 from lmeformula.likelihood.laplace.modes import arrays_of, gradient, place
 from lmeformula.likelihood.laplace.observed import GOOD, observed_information
 from tests.likelihood.laplace.test_several import CASES as SEVERAL
@@ -43,7 +43,7 @@ def test_it_is_the_slope_of_the_gradient(formula, family, monkeypatch):
     # Not at the maximum: what vanishes there has to be right as well.
     psi = space.to_free(model.start) + 0.1 * np.cos(np.arange(space.size))
     free, nowhere = np.ones(space.size, bool), np.zeros(problem.plan.num_effects)
-    there = approximate(problem, place(space, psi), nowhere, EXACT_GAIN)
+    there = approximate(problem, place(space, psi), nowhere)
     looks, near = [], problem.marginal.near
     monkeypatch.setattr(problem.marginal, "near", lambda *at: looks.append(at) or near(*at))
     found = observed_information(model, problem, psi, free, there.mode.u)
@@ -53,7 +53,7 @@ def test_it_is_the_slope_of_the_gradient(formula, family, monkeypatch):
     scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diag(found.matrix)), 1.0))
 
     def slope(at: np.ndarray) -> np.ndarray:
-        return gradient(space, at, approximate(problem, place(space, at), there.mode.u, EXACT_GAIN))
+        return gradient(space, at, approximate(problem, place(space, at), there.mode.u))
 
     expected = np.empty_like(found.matrix)
     for row, move in zip(expected, LENGTH * np.diag(scale), strict=True):

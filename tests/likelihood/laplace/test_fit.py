@@ -56,6 +56,15 @@ def test_estimates_are_the_published_ones(id):
     np.testing.assert_allclose(found, sds, rtol=1e-3)
 
 
+def test_an_ascent_ends_where_rises_are_small_and_not_in_the_rounding_of_modes():
+    """With an effect for each row: of 31 evaluations 20 had been a search along one step of rounding."""
+    formula = "TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION)"
+    fit = lf.fit(formula, lf.datasets.load("grouseticks"), "poisson", method="laplace")
+    assert fit.ascent.num_evaluations < 10
+    # glmm 0.6.2 of the Python package index has -890.2713300874157.
+    assert fit.loglik.value == pytest.approx(-890.2713300874157, abs=1e-9)
+
+
 @pytest.mark.parametrize("id", ["grouseticks-laplace", "insteval-good-laplace"])
 def test_standard_errors_are_the_published_ones(id):
     # lme4's for cbpp and VerbAgg leave out how the mode's curvature moves: up to 1 % smaller.
@@ -138,7 +147,7 @@ def test_gradient_is_that_of_the_approximation(formula, family):
             gradient(
                 model.space,
                 psi + s * step,
-                approximate(found.problem, place(model.space, psi + s * step), at.mode.u, 1e-18),
+                approximate(found.problem, place(model.space, psi + s * step), at.mode.u),
             )
             for s in (1.0, -1.0)
         ]
