@@ -1,7 +1,9 @@
 """Conjugate gradients for several right-hand sides at once, and the Gauss quadrature that they leave behind.
 
-The sides share each product with the matrix, whose cost is that of reading it. From a start at zero the
-coefficients of the method are those of Lanczos's tridiagonal matrix T, and f(T) gives c'f(A)c.
+The sides share each product with the matrix, whose cost is that of reading it. What is left of a side is added
+to its solution at the end: where A is the identity, as for effects without variance, that makes it exact. From
+a start at zero the coefficients of the method are those of Lanczos's tridiagonal matrix T, and f(T) gives
+c'f(A)c.
 
 References: Saad (2003), Iterative Methods for Sparse Linear Systems, 2nd ed., section 6.7; Golub, Meurant
 (2010), Matrices, Moments and Quadrature, chapter 6; Ubaru, Chen, Saad (2017), SIAM J. Matrix Anal. Appl. 38,
@@ -27,7 +29,7 @@ class Solved(NamedTuple):
     Attributes:
       x: (r, m).
       product: (r, m) A c.
-      residual: (m,) |A x - c| / |c|.
+      residual: (m,) |A x - c| / |c|, before what is left was added.
       converged: whether all are within their tolerance.
       diagonals: Lanczos's diagonal for each c.
       beside: its off-diagonal, one shorter.
@@ -123,8 +125,10 @@ def conjugate_gradients(
         direction += residual
         going = reached > goal[active]
         if not going.all():
+            x[:, active[~going]] += residual[:, ~going]
             active = active[going]
             residual, direction = residual[:, going], direction[:, going]
+    x[:, active] += residual
     tridiagonals = [
         _tridiagonal(np.array(a), np.array(b)) for a, b in zip(steps, ratios, strict=True)
     ]

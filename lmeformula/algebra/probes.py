@@ -123,8 +123,8 @@ def summarize(factor: Eliminated, solved: Iterable[Sides], count: int) -> Probed
             continue
         right, left = (plan.split(side) for side in spread_sides(factor, sides))
         for j, parts in enumerate(zip(left, right, strict=True)):
+            # Not made symmetric: what is on the left vanishes with Lambda, by which its slopes are divided.
             found = np.einsum("las,lbs->sab", *parts)
-            found = 0.5 * (found + found.transpose(0, 2, 1))
             each[j][sides.place] += found if sides.probes is not None else found.sum(axis=0)
         quadratic = sides.solved.quadrature(_rest_of_log)
         log_dets[sides.place] += quadratic if sides.probes is not None else quadratic.sum()

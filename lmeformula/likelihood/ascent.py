@@ -36,9 +36,12 @@ MOST_LAST = 2
 SLOW_STEPS = 15
 # A rise of less, relative to the value, is none.
 UNTOLD = 1e-15
-# A face this near is rested on, and none is left, for so little: between the two the likelihood differs by
-# rounding.
+# A face this near is rested on, and none is left, for so little: between the two a likelihood that is worked
+# out differs by rounding.
 NOTHING = 1e-8
+# The same of one that is estimated: across a face its score is zero but for noise, which the least step off it
+# makes a difference of.
+NOTHING_ESTIMATED = 1e-5
 # A further ascent is over where no more than this is left to a known maximum, in squared standard errors, and
 # the quadratic there told what it came to but for so much.
 BESIDE, TOLD = 0.25, 0.1
@@ -65,6 +68,7 @@ def ascend(
     polished: bool = False,
     max_steps: int = MAX_STEPS,
     alone: bool = False,
+    nothing: float = NOTHING,
 ) -> Summit:
     """Climb to a maximum; to the highest found from several starts where a structure has several maxima.
 
@@ -88,24 +92,25 @@ def ascend(
       polished: whether to go on, by measured informations, as far as scores that are known to rounding tell.
       max_steps: most steps of one climb.
       alone: whether to climb from that start only, whatever maxima a structure is known to have elsewhere.
+      nothing: what a log-likelihood may lack that is as high, of one that is estimated.
     Returns:
       The summit, whether or not it is one.
     """
-    hill = Hill(evaluate, space, num_rows, negligible, measure, last or negligible)
-    nothing, others = np.zeros(space.size, bool), len(start) - space.size
+    hill = Hill(evaluate, space, num_rows, negligible, measure, last or negligible, nothing)
+    unrested, others = np.zeros(space.size, bool), len(start) - space.size
     # Where other coordinates go along, measuring takes too long to be tried out.
     trial, steps = (hill._replace(measure=None), TRIAL_STEPS) if others else (hill, MORE_STEPS)
     best = _climb(hill, start, space.resting(start[others:]), max_steps)
     count = best.num_evaluations
     known = () if alone else space.alternatives(start[others:])
-    starts = [(other, nothing) for other in (*known, *further)]
+    starts = [(other, unrested) for other in (*known, *further)]
     is_last = False
     while starts or not is_last:
         if not starts:
             starts = [] if alone else _without_doubtful(hill, best, thorough)
             is_last = True
             if thorough and (num_rows <= FEW_ROWS or space.any_singular(best.resting)):
-                starts += [(elements, nothing) for elements in space.turned(best.elements)]
+                starts += [(elements, unrested) for elements in space.turned(best.elements)]
                 starts += space.supports(best.elements)
                 for arc, resting in space.arcs(best.elements):
                     starts += [(elements, resting) for elements in _tops(hill, best, arc)]
@@ -308,7 +313,7 @@ def _rest_on_faces(hill: Hill, point: Evaluation, resting: Mask) -> tuple[Evalua
         if resting[places].all() or not space.is_near(term, face, elements):
             continue
         there = hill.at(hill.others(point), space.at_rest(term, face, elements))
-        if there.value >= point.value - NOTHING:
+        if there.value >= point.value - hill.nothing:
             point, resting = there, resting.copy()
             resting[places] = True
     return point, resting
@@ -318,7 +323,7 @@ def _empty(hill: Hill, point: Evaluation, resting: Mask) -> tuple[Evaluation, Ma
     """Take a variance that is next to nothing to zero, where that does not lower the likelihood."""
     for moved, at_rest in hill.space.emptied(hill.elements(point), resting):
         there = hill.at(hill.others(point), moved)
-        if there.value >= point.value - NOTHING and at_rest.sum() > resting.sum():
+        if there.value >= point.value - hill.nothing and at_rest.sum() > resting.sum():
             return there, at_rest
     return None
 
@@ -348,6 +353,6 @@ def _leave_a_face(
                 # What makes no difference on the face jumps.
                 shares = np.where(space.idle(elements), 1.0, share)
                 away = hill.at(hill.others(point), elements + shares * (moved - elements))
-                if away.value > point.value + NOTHING + least:
+                if away.value > point.value + hill.nothing + least:
                     return away, resting & (moved == elements)
     return None

@@ -22,6 +22,7 @@ class Hill(NamedTuple):
     negligible: float
     measure: Measure | None
     last: float
+    nothing: float
 
     def elements(self, point: Evaluation) -> Floats:
         """(t,) the elements of the factors at a point, the last of its coordinates."""

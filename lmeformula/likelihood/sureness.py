@@ -64,14 +64,16 @@ class Sureness(NamedTuple):
           inverse: (d, d) of the information.
         """
         count, first = len(scores), len(self.by_probe)
-        off = scores[:first] @ inverse
-        taken = self.by_probe + off @ self.bends.T
-        # Probes that were added tell of the place where variances are reported alone.
-        together, alone = (np.diag(scatter(each)) for each in (taken + off @ self.turns.T, taken))
-        variance = together / count + alone * (1.0 / first - 1.0 / count)
+        # Relative from the start: squares of variances are no numbers in every unit.
         has_one = self.variances > 0.0
-        size = np.where(has_one, 2.0 * self.variances, np.nan)
-        return np.asarray(np.sqrt(variance) / size)
+        size = np.where(has_one, 2.0 * self.variances, 1.0)
+        off = scores[:first] @ inverse
+        taken = self.by_probe / size + off @ (self.bends / size[:, None]).T
+        whole = taken + off @ (self.turns / size[:, None]).T
+        # Probes that were added tell of the place where variances are reported alone.
+        together, alone = (np.diag(scatter(each)) for each in (whole, taken))
+        variance = together / count + alone * (1.0 / first - 1.0 / count)
+        return np.where(has_one, np.sqrt(variance), np.nan)
 
 
 def sureness(

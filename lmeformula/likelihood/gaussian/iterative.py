@@ -14,7 +14,7 @@ import numpy as np
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats, Mask
 from lmeformula.likelihood import probing
-from lmeformula.likelihood.ascent import ascend
+from lmeformula.likelihood.ascent import NOTHING_ESTIMATED, ascend
 from lmeformula.likelihood.evaluation import Summit, where_told
 from lmeformula.likelihood.factors import FactorSpace, factor_space
 from lmeformula.likelihood.gaussian.exact import ExactFit, elements_at, looker, natural
@@ -70,7 +70,7 @@ def fit_iterative(
 
     def roughly(signs: Floats) -> tuple[Floats, int]:
         summit = _ascend(problem.probed(signs), at_first, probing.ROUGH_GAIN)
-        return summit.point.coordinates, summit.num_evaluations
+        return summit.elements, summit.num_evaluations
 
     def fit(signs: Floats, here: Floats, earlier: IterativeFit | None) -> IterativeFit:
         return _fit_with(problem.probed(signs), here, earlier)
@@ -104,7 +104,9 @@ def _ascend(problem: _Problem, start: Floats, negligible: float) -> Summit:
     data, space, elements, reml, _ = problem
     look = looker(data, space, elements, Orthogonal(data), reml)
     evaluate = Resumable(where_told(look, elements.factors))
-    return ascend(integrated(evaluate), elements, start, data.n, negligible)
+    return ascend(
+        integrated(evaluate), elements, start, data.n, negligible, nothing=NOTHING_ESTIMATED
+    )
 
 
 def _fit_with(problem: _Problem, start: Floats, earlier: IterativeFit | None) -> IterativeFit:
@@ -150,7 +152,7 @@ def _fit_with(problem: _Problem, start: Floats, earlier: IterativeFit | None) ->
             elements=summit.elements,
             inner=Orthogonal(data),
         ),
-        coordinates=summit.point.coordinates,
+        coordinates=summit.elements,
         psi=psi,
         inside=inside,
         information=information,

@@ -11,7 +11,7 @@ import scipy.linalg as sl
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import cholesky_semidefinite
-from lmeformula.likelihood.ascent import NEGLIGIBLE_GAIN, ascend
+from lmeformula.likelihood.ascent import NEGLIGIBLE_GAIN, NOTHING, NOTHING_ESTIMATED, ascend
 from lmeformula.likelihood.evaluation import Evaluation, Summit, last_kept, nowhere
 from lmeformula.likelihood.factors import FactorSpace, factor_space
 from lmeformula.likelihood.integrated import integrated
@@ -242,7 +242,15 @@ def fit_laplace(
     def climb_from(where: Floats, *, quickly: bool = False) -> Summit:
         resumable.catch_up()
         memory.trail = Trail()
-        rise = partial(ascend, climb, elements, where, design.num_observations, care.negligible)
+        rise = partial(
+            ascend,
+            climb,
+            elements,
+            where,
+            design.num_observations,
+            care.negligible,
+            nothing=NOTHING if factorize is None else NOTHING_ESTIMATED,
+        )
         if quickly:
             return rise(max_steps=QUICK_STEPS)
         return rise(

@@ -45,7 +45,7 @@ def fit_iteratively(
 
     def roughly(signs: Floats) -> tuple[Floats, int]:
         start = fit_laplace(model, _probing(meetings, signs), care=Care(probing.ROUGH_GAIN))
-        return start.coordinates, start.num_evaluations
+        return _arrived(start), start.num_evaluations
 
     def fit(signs: Floats, here: Floats, earlier: IterativeLaplace | None) -> IterativeLaplace:
         return _fit_with(model, _probing(meetings, signs), here, earlier)
@@ -105,7 +105,7 @@ def _fit_with(
     )
     return probing.ProbedFit(
         found=found._replace(params=params, approximation=at),
-        coordinates=found.coordinates,
+        coordinates=_arrived(found),
         psi=psi,
         inside=inside,
         information=information,
@@ -114,6 +114,11 @@ def _fit_with(
         loglik=at.value,
         loglik_error=probing.loglik_error(_factor(at).probed.log_det_each),
     )
+
+
+def _arrived(found: LaplaceFit) -> Floats:
+    """Coordinates where an ascent ended, at rest on the faces that it came to."""
+    return np.append(found.coordinates[: -len(found.elements)], found.elements)
 
 
 def scores_by_probe(

@@ -169,6 +169,31 @@ def test_a_variance_of_zero_is_found(data):
     assert np.isnan(found.param_stderr[at_zero]).all()
 
 
+@pytest.mark.parametrize("reml", [False, True])
+def test_two_singular_covariances_and_levels_of_one_row(reml):
+    """A level with a third of the rows, many with one; correlations at one, and sds of next to nothing."""
+    rng = np.random.default_rng(3)
+    n = 3000
+    g = np.where(rng.random(n) < 1 / 3, 0, 1 + (20.0 * rng.pareto(0.7, n)).astype(int) % 900)
+    h = np.where(rng.random(n) < 1 / 3, 0, 1 + rng.integers(0, 700, n))
+    x, b, c = rng.normal(size=n), rng.normal(size=(1000, 2)), rng.normal(size=800)
+    y = 1.0 + x + b[g, 0] + 0.02 * b[g, 1] * x + 0.05 * c[h] + rng.normal(size=n)
+    uneven = {"y": y, "x": x, "g": g, "h": h}
+    formula = "y ~ x + (x | g) + (x | h)"
+    exact = lf.fit(formula, uneven, solver="direct", reml=reml)
+    found = lf.fit(formula, uneven, solver="iterative", reml=reml)
+    assert exact.singular
+    assert found.singular
+    assert found.converged
+    np.testing.assert_array_equal(np.isnan(found.param_stderr), np.isnan(exact.param_stderr))
+    known = ~np.isnan(exact.param_stderr)
+    distance = np.abs(found.param_values - exact.param_values)[known]
+    errors, stderr = found.param_mc_error[known], exact.param_stderr[known]
+    assert (distance < 6.0 * errors + 1e-3 * stderr).all()
+    np.testing.assert_allclose(found.param_stderr[known], stderr, rtol=0.1)
+    assert abs(float(found.loglik) - float(exact.loglik)) < 6.0 * found.loglik.mc_error
+
+
 def test_an_interruption_returns_what_the_last_probes_gave(data, monkeypatch):
     design = lf.design("y ~ x + (1 | g) + (1 | h)", data)
     products, space = sums(design, factored=False), lf.compile(design).space
