@@ -16,6 +16,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from lmeformula.arrays import Floats
+from lmeformula.rows.mapped import beside
 
 # From so many columns on products are faster.
 WIDE = 32
@@ -52,7 +53,7 @@ def _in_blocks(X: Floats) -> tuple[Floats, Floats]:
 
     LAPACK would copy all rows, twice.
     """
-    Q = np.empty(X.shape)
+    Q = beside(X, X.shape)
     starts = range(0, len(X), BLOCK_ROWS)
     corners = []
     for start in starts:

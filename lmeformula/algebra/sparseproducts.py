@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from lmeformula.algebra.crossproducts import Layout, times_blocks
 from lmeformula.algebra.sparse_patterns import ordered_by
 from lmeformula.arrays import Codes, Floats, Ints
+from lmeformula.rows.mapped import TOGETHER, row_blocks
 
 
 class Meeting(NamedTuple):
@@ -32,12 +33,7 @@ class Meeting(NamedTuple):
 
     def sums(self, first: Floats, second: Floats, weights: Floats | None) -> Floats:
         """(m, k, k') of each pair, over its rows: products of columns (n, k) and (n, k'), times weights."""
-        found = np.empty((len(self.first), first.shape[1], second.shape[1]))
-        for a, column in enumerate(first.T):
-            left = column if weights is None else column * weights
-            for b, right in enumerate(second.T):
-                found[:, a, b] = np.bincount(self.slot, left * right, len(self.first))
-        return found
+        return product_sums(self.slot, len(self.first), first, second, weights)
 
 
 class Pair(NamedTuple):
@@ -163,16 +159,20 @@ def meet(plan: Layout, first: int, second: int) -> Meeting:
     order, _ = ordered_by(plan.level(second), width)
     again, starts = ordered_by(plan.level(first)[order], num_first)
     order = order[again]
+    del again
     level = plan.level(second)[order]
     is_new = np.empty(len(order), bool)
     np.not_equal(level[1:], level[:-1], out=is_new[1:])
     is_new[starts[:-1][np.diff(starts) > 0]] = True
     count = np.cumsum(is_new, dtype=np.int32)
+    level = level[is_new]
+    del is_new
     slot = np.empty(len(order), np.int32)
-    slot[order] = count - 1
-    pointers = np.concatenate([np.zeros(1, np.int64), count])[starts]
+    for rows in row_blocks(len(order)):
+        slot[order[rows]] = count[rows] - 1
+    pointers = np.where(starts > 0, count[starts - 1], 0).astype(np.int64)
     levels = np.repeat(np.arange(num_first, dtype=np.int32), np.diff(pointers))
-    return Meeting(slot, levels, level[is_new], pointers)
+    return Meeting(slot, levels, level, pointers)
 
 
 def _pair(meeting: Meeting, plan: Layout, first: int, second: int, weights: Floats | None) -> Pair:
@@ -191,11 +191,28 @@ def _pair(meeting: Meeting, plan: Layout, first: int, second: int, weights: Floa
 
 def own_blocks(plan: Layout, term: int, weights: Floats | None) -> Floats:
     """(l, k, k) diagonal blocks of a term of Z'WZ, for row weights (n,); None for ones."""
-    (levels, k), values, level = plan.sizes[term], plan.values(term), plan.level(term)
-    blocks = np.empty((levels, k, k))
-    for a in range(k):
-        left = values[:, a] if weights is None else values[:, a] * weights
-        for b in range(a + 1):
-            found = np.bincount(level, left * values[:, b], levels)
-            blocks[:, a, b] = blocks[:, b, a] = found
-    return blocks
+    values = plan.values(term)
+    return product_sums(plan.level(term), plan.sizes[term][0], values, values, weights)
+
+
+def product_sums(
+    codes: Codes, count: int, first: Floats, second: Floats, weights: Floats | None
+) -> Floats:
+    """(count, k, k') sums over the rows of each code of products of columns (n, k) and (n, k').
+
+    Args:
+      codes: (n,) from 0 to count - 1.
+      count: of codes.
+      first, second: the columns.
+      weights: (n,) of the rows; None for ones.
+    """
+    found = np.zeros((count, first.shape[1], second.shape[1]))
+    for rows in row_blocks(len(codes)):
+        for a, column in enumerate(first[rows].T):
+            left = column if weights is None else column * weights[rows]
+            for b, right in enumerate(second[rows].T):
+                if len(codes) <= TOGETHER:
+                    found[:, a, b] = np.bincount(codes, left * right, count)
+                else:
+                    np.add.at(found[:, a, b], codes[rows], left * right)
+    return found

@@ -29,7 +29,7 @@ from lmeformula.design.random import term_blocks, warn_about_terms
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import response_block
 from lmeformula.design.side_by_side import joined
-from lmeformula.design.used import columns_used
+from lmeformula.design.used import columns_used, row_bytes
 from lmeformula.design.values import Categories, Coding, Column, Numbers, missing, take
 from lmeformula.design.variables import (
     Evaluated,
@@ -46,6 +46,7 @@ from lmeformula.formula import expand_dot, parse
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import Expression, TermSum
 from lmeformula.formula.several_formulas import formulas_of
+from lmeformula.rows.mapped import beside, row_blocks
 
 Contrasts: TypeAlias = Mapping[str, "str | tuple[str, str | int] | NDArray[Any]"]
 
@@ -94,7 +95,9 @@ def design(
     """
     parsed = parse(formula)
     named = [each for each in (weights, offset, frequency) if isinstance(each, str)]
-    frame = open_frame(data, lambda columns: [*columns_used(parsed, columns), *named])
+    frame = open_frame(
+        data, lambda columns: [*columns_used(parsed, columns), *named], row_bytes(parsed)
+    )
     index = index_of(data) if frame.labels is None else frame.labels
     offset = in_order("offset", offset, index, frame.num_rows)
     weights = in_order("weights", weights, index, frame.num_rows)
@@ -224,12 +227,12 @@ def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None)
     return Design(
         formula=part.formula,
         response=response,
-        X=X.values if not dropped else np.ascontiguousarray(X.values[:, kept]),
+        X=X.values if not dropped else _columns(X.values, kept),
         names=tuple(X.names[i] for i in kept),
         terms=terms,
         offsets=(total_offset,),
         weights=weights,
-        rows=np.arange(num_rows, dtype=np.int64) if rows is None else rows,
+        rows=_all_rows(num_rows, X.values) if rows is None else rows,
         num_missing=frame.num_rows - num_rows,
         dropped=dropped,
         reserved=part.reserved,
@@ -258,6 +261,22 @@ def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None)
             frequency=part.frequency,
         ),
     )
+
+
+def _columns(values: Floats, kept: Sequence[int]) -> Floats:
+    """Some columns (n, k) of a matrix, where it is."""
+    found = beside(values, (len(values), len(kept)))
+    for rows in row_blocks(len(values)):
+        found[rows] = values[rows][:, kept]
+    return found
+
+
+def _all_rows(num_rows: int, near: Floats) -> Ints:
+    """(n,) the places of all rows; in a file where something else is."""
+    found = beside(near, (num_rows,), np.int64)
+    for rows in row_blocks(num_rows):
+        found[rows] = np.arange(rows.start, rows.stop)
+    return found
 
 
 def without_reserved(formula: Formula, scope: Scope) -> tuple[Formula, tuple[str, ...]]:
@@ -302,7 +321,7 @@ def sum_offsets(
     values: Evaluated, given: Floats | None, rows: Ints | None, num_rows: int
 ) -> Floats:
     """Add up the offsets of the formula and the one given as an argument, on the rows used."""
-    total = np.zeros(num_rows)
+    total: Floats = np.zeros(num_rows)
     for expression, column in on_rows(values.offsets, rows).items():
         assert isinstance(column, Numbers), expression
         total += column.values

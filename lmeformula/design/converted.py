@@ -18,10 +18,12 @@ from lmeformula.design.values import (
     Numbers,
     format_number,
     merge_levels,
+    renumbered,
     sorted_codes,
 )
 from lmeformula.errors import FormulaDataError
 from lmeformula.rows.dictionaries import with_named_levels
+from lmeformula.rows.poured import InFile
 
 
 def as_series(native: Any) -> nw.Series[Any]:
@@ -71,6 +73,14 @@ def converted(series: nw.Series[Any]) -> Column:
         "which means nothing in a formula",
         hint="Use numbers, logical values, strings or categories.",
     )
+
+
+def of_file(column: InFile) -> Column:
+    """A column in a file."""
+    if column.levels is None:
+        return Logicals(column.values) if column.is_logical else Numbers(column.values)
+    names = _level_names(list(column.levels))
+    return merge_levels(column.values, names, ordered=column.is_ordered)
 
 
 def _times(values: NDArray[Any]) -> Categories:
@@ -160,7 +170,7 @@ def by_name(factor: Column, *, is_text: bool = False) -> Column:
     rank[order] = np.arange(len(order))
     rank[-1] = -1
     levels = tuple(factor.levels[place] for place in order)
-    return Categories(rank[factor.codes], levels, is_text=is_text)
+    return Categories(renumbered(factor.codes, rank), levels, is_text=is_text)
 
 
 def _level_names(levels: list[Any]) -> list[str]:

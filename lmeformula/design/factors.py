@@ -154,7 +154,7 @@ def interaction(*factors: Value, sep: Value = ".") -> Value:
         codes = np.where(
             (result.codes < 0) | (other.codes < 0),
             -1,
-            result.codes + len(result.levels) * other.codes,
+            result.codes + len(result.levels) * other.codes.astype(np.int64),
         )
         names = [f"{a}{sep}{b}" for b in other.levels for a in result.levels]
         result = merge_levels(codes, names)

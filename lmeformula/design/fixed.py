@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmeformula.arrays import Floats
 from lmeformula.design.labels import label
@@ -14,6 +16,7 @@ from lmeformula.design.matrix import model_matrix
 from lmeformula.design.values import Categories, Column, Numbers, Variable
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression, TermSum
+from lmeformula.rows.mapped import beside, is_in_file, row_blocks
 
 # Above this the matrix is a mistake (an identifier as a fixed effect) more often than an intention.
 MAX_BYTES = 2**33
@@ -71,11 +74,44 @@ def columns_of(
             hint=f"'{widest}' has {max(widths)} levels; as a grouping factor, (1 | {widest}), "
             "it would need no columns.",
         )
-    values, names = build(terms.intercept, products, used, num_rows)
-    found = Matrix(values, _distinct(names))
+    found = _built(build, terms.intercept, products, used, num_rows)
+    found = found._replace(names=_distinct(found.names))
     if known is not None:
         known[build, terms] = found
     return found
+
+
+def _built(
+    build: Builder,
+    intercept: bool,
+    products: Sequence[tuple[int, ...]],
+    used: Sequence[Variable],
+    num_rows: int,
+) -> Matrix:
+    """The matrix, in a file where a variable is, and then a block of rows after the other."""
+    near = next((each for each in map(_rows_of, used) if is_in_file(each)), None)
+    if near is None:
+        return Matrix(*build(intercept, products, used, num_rows))
+    found = Matrix(np.empty((0, 0)), ())
+    for rows in row_blocks(num_rows):
+        part = [Variable(each.name, _part(each.values, rows)) for each in used]
+        values, names = build(intercept, products, part, rows.stop - rows.start)
+        if rows.start == 0:
+            found = Matrix(beside(near, (num_rows, len(names))), names)
+        found.values[rows] = values
+    return found
+
+
+def _rows_of(variable: Variable) -> NDArray[Any]:
+    column = variable.values
+    return column.codes if isinstance(column, Categories) else column.values
+
+
+def _part(column: Column, rows: slice) -> Column:
+    """Some rows of a variable."""
+    if isinstance(column, Categories):
+        return replace(column, codes=column.codes[rows])
+    return replace(column, values=column.values[rows])
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -101,15 +137,20 @@ def independent_columns(values: Floats) -> list[int]:
     num_rows, num_columns = values.shape
     if num_columns == 0:
         return []
+    blocks = list(row_blocks(num_rows)) or [slice(0)]
     # First by the largest value: squares of a column in an odd unit need not be numbers.
-    largest = np.abs(values).max(axis=0, initial=0.0)
-    values = values / np.where(largest > 0, largest, 1.0)
-    norms = np.linalg.norm(values, axis=0)
-    scaled = values / np.where(norms > 0, norms, 1.0)
-    if _are_apart(scaled):
+    largest = np.max([np.abs(values[rows]).max(axis=0, initial=0.0) for rows in blocks], axis=0)
+    first = np.where(largest > 0, largest, 1.0)
+    squares = [np.linalg.norm(values[rows] / first, axis=0) for rows in blocks]
+    norms = np.linalg.norm(squares, axis=0)
+    second = np.where(norms > 0, norms, 1.0)
+    if _are_apart(sum((_gram(values[rows] / first / second) for rows in blocks), np.zeros(()))):
         return list(range(num_columns))
     # All linear relations of the columns are those of R, which is small.
-    r: Floats = np.asarray(np.linalg.qr(scaled, mode="r"))
+    corners = [np.linalg.qr(values[rows] / first / second, mode="r") for rows in blocks]
+    r: Floats = np.asarray(
+        np.linalg.qr(np.concatenate(corners), mode="r") if len(corners) > 1 else corners[0]
+    )
     if num_rows >= num_columns and np.abs(np.diag(r)).min() >= RANK_TOLERANCE:
         return list(range(num_columns))
     basis: Floats = np.zeros((r.shape[0], min(r.shape)))
@@ -126,14 +167,18 @@ def independent_columns(values: Floats) -> list[int]:
     return kept
 
 
-def _are_apart(scaled: Floats) -> bool:
-    """Whether columns (n, k) of unit length are clearly independent, by products alone.
+def _gram(columns: Floats) -> Floats:
+    return np.asarray(columns.T @ columns)
+
+
+def _are_apart(products: Floats) -> bool:
+    """Whether columns of unit length are clearly independent, by their products (k, k) alone.
 
     Distances from the span of earlier columns are the diagonal of Cholesky's factor, squares of which have an
     error of some roundings.
     """
     try:
-        factor = np.linalg.cholesky(scaled.T @ scaled)
+        factor = np.linalg.cholesky(products)
     except np.linalg.LinAlgError:
         return False
     return bool(np.diag(factor).min() > CLEARLY)

@@ -12,7 +12,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from lmeformula.arguments import kinds
-from lmeformula.design.converted import as_series, by_name, converted, of_dictionary
+from lmeformula.design.converted import as_series, by_name, converted, of_dictionary, of_file
 from lmeformula.design.values import (
     Categories,
     Column,
@@ -21,7 +21,9 @@ from lmeformula.design.values import (
 )
 from lmeformula.errors import ColumnNotFoundError, FormulaDataError
 from lmeformula.formula.ir import Span
-from lmeformula.rows import Gathered, Source, gather, source_of
+from lmeformula.rows import Gathered, RowBytes, Source, gather, source_of
+from lmeformula.rows.gather import NOTHING
+from lmeformula.rows.poured import InFile
 
 # NumPy's numbers that a table holds. Longer floats are refused: they would lose digits.
 PLAIN = frozenset(map(np.dtype, ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")))
@@ -37,6 +39,7 @@ class Frame:
       series: gives the column at a position, as a narwhals series, or a pandas one that is still to be.
       texts: columns of text that come as codes.
       by_name: columns whose categories are taken in the order of their names.
+      in_files: whether the columns are in files, for which there was no memory.
       origin: where the rows were read from, in words; "" for a table in memory.
       labels: of the rows, where a source has some.
       read: the columns read so far, by name.
@@ -48,6 +51,7 @@ class Frame:
     series: Callable[[int], Any]
     texts: frozenset[str] = frozenset()
     by_name: frozenset[str] = frozenset()
+    in_files: bool = False
     origin: str = ""
     labels: Any = None
     read: dict[str, Column] = field(default_factory=dict)
@@ -59,13 +63,16 @@ class Frame:
 
 
 def open_frame(
-    data: object, used: Callable[[tuple[str, ...]], Iterable[str]] | None = None
+    data: object,
+    used: Callable[[tuple[str, ...]], Iterable[str]] | None = None,
+    row_bytes: RowBytes = NOTHING,
 ) -> Frame:
     """Open a pandas or polars frame, a pyarrow table, a mapping of names to arrays, or a source of rows.
 
     Args:
       data: the table; it is neither changed nor copied. What `lmeformula.rows.source_of` takes is read, once.
       used: names of all columns -> those of a source that are read; all without.
+      row_bytes: what is to be done with each row takes so much memory.
     Returns:
       The frame; of a table in memory no column has been read yet.
     Raises:
@@ -78,7 +85,7 @@ def open_frame(
     if isinstance(data, Mapping):
         frame = _mapping_frame(data)
     elif (source := source_of(data)) is not None:
-        frame = _source_frame(source, used)
+        frame = _source_frame(source, used, row_bytes)
     else:
         frame = _native_frame(data)
     if not frame.columns:
@@ -127,7 +134,7 @@ def _mapping_frame(data: Mapping[Any, Any]) -> Frame:
             return value
         opened = nw.from_native(value, series_only=True, pass_through=True)
         try:
-            return opened if isinstance(opened, nw.Series) else pd.Series(value)
+            return opened if isinstance(opened, nw.Series) else pd.Series(value, copy=False)
         except (TypeError, ValueError) as error:
             raise FormulaDataError(
                 f"a column cannot be made of {kinds.shown(value)}: {error}",
@@ -182,22 +189,34 @@ def _native_frame(data: Any) -> Frame:
     return Frame(tuple(map(_name, opened.columns)), len(opened), lambda i: opened[:, i])
 
 
-def _source_frame(source: Source, used: Callable[[tuple[str, ...]], Iterable[str]] | None) -> Frame:
+def _series(column: Any) -> Any:
+    return column if isinstance(column, InFile) else as_series(column)
+
+
+def _source_frame(
+    source: Source,
+    used: Callable[[tuple[str, ...]], Iterable[str]] | None,
+    row_bytes: RowBytes,
+) -> Frame:
     """The frame of a source's columns that are used: others are never asked for."""
     columns = tuple(map(_name, source.columns))
     given = dict(zip(columns, source.columns, strict=True))
     wanted = columns if used is None else [name for name in used(columns) if name in given]
-    found = gather(source, [*(given[name] for name in wanted), *source.labels])
+    found = gather(source, [*(given[name] for name in wanted), *source.labels], row_bytes)
     known = {given[name]: name for name in wanted}
+    where = f"{found.num_bytes / 2.0**20:,.1f} MiB" + (" of files" if found.in_files else "")
     return Frame(
         columns,
         found.num_rows,
-        lambda i: as_series(found.columns[source.columns[i]]),
+        lambda i: _series(found.columns[source.columns[i]]),
         texts=frozenset(known[name] for name in found.texts if name in known),
         by_name=frozenset(known[name] for name in source.by_name if name in known),
-        origin=f"{found.num_rows:,} of {source.name}, {_plural(len(wanted), 'column')} read in "
-        f"{found.num_bytes / 2.0**20:,.1f} MiB",
-        labels=_labels([_as_written(found, name) for name in source.labels]),
+        in_files=found.in_files,
+        origin=f"{found.num_rows:,} of {source.name}, {_plural(len(wanted), 'column')} read in {where}",
+        # Of rows in files there are no labels: they would be as large as a column, in memory.
+        labels=None
+        if found.in_files
+        else _labels([_as_written(found, name) for name in source.labels]),
     )
 
 
@@ -238,8 +257,13 @@ def _read(frame: Frame, name: str) -> Column:
     numbers = _plain(native)
     if numbers is not None:
         return numbers
-    series = as_series(native)
     try:
+        if isinstance(native, InFile):
+            column = of_file(native)
+            is_text = name in frame.texts and isinstance(column, Categories)
+            is_named = is_text or name in frame.by_name
+            return by_name(column, is_text=is_text) if is_named else column
+        series = as_series(native)
         if name in frame.texts and series.null_count() < len(series):
             return by_name(of_dictionary(series.to_native()), is_text=True)
         column = converted(series)

@@ -41,7 +41,7 @@ def group_rows(factors: Sequence[Categories]) -> tuple[Grouping, Ints]:
     pairs = []
     for factor in used[1:]:
         width = len(factor.levels)
-        keys, codes = _number(codes * width + factor.codes, len(names) * width)
+        keys, codes = _number(codes.astype(np.int64) * width + factor.codes, len(names) * width)
         earlier, later = np.divmod(keys, width)
         names = tuple(
             f"{names[i]}:{factor.levels[j]}"

@@ -58,10 +58,14 @@ def products(intercept: bool, terms: Sequence[Sequence[Block]], num_rows: int) -
       terms: the blocks of the variables of each term.
       num_rows: n.
     """
-    columns, names = [np.ones(num_rows)] * intercept, ["Intercept"] * intercept
-    for blocks in terms:
-        for chosen in itertools.product(*(range(len(block[1])) for block in reversed(blocks))):
-            picked = list(zip(blocks, reversed(chosen), strict=True))
-            columns.append(np.prod([block[0][:, c] for block, c in picked], axis=0))
-            names.append(":".join(block[1][c] for block, c in picked))
-    return np.stack(columns, axis=1) if columns else np.zeros((num_rows, 0)), tuple(names)
+    chosen = [
+        list(zip(blocks, reversed(places), strict=True))
+        for blocks in terms
+        for places in itertools.product(*(range(len(block[1])) for block in reversed(blocks)))
+    ]
+    found = np.ones((num_rows, intercept + len(chosen)))
+    for column, picked in zip(found.T[intercept:], chosen, strict=True):
+        for block, place in picked:
+            column *= block[0][:, place]
+    names = [":".join(block[1][place] for block, place in picked) for picked in chosen]
+    return found, (*["Intercept"] * intercept, *names)

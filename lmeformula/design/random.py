@@ -73,7 +73,7 @@ def term_blocks(
                 group=term.group.label,
                 factors=term.group.names,
                 levels=grouping.levels,
-                index=index.astype(np.int32),
+                index=index.astype(np.int32, copy=False),
                 covariance=term.covariance.kind,
                 homogeneous=bool(term.covariance.homogeneous),
                 block=term.block,

@@ -13,6 +13,7 @@ from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import Call, Expression, walk
 from lmeformula.formula.parts import expressions
 from lmeformula.formula.several_formulas import formulas_of
+from lmeformula.rows import RowBytes
 
 
 def columns_used(formula: Formula, columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -37,6 +38,28 @@ def columns_used(formula: Formula, columns: tuple[str, ...]) -> tuple[str, ...]:
 def columns_mentioned(formula: Formula) -> frozenset[str]:
     """All names of columns in a formula without "."."""
     return frozenset(name for _, part in formulas_of(formula) for name in _mentioned(part))
+
+
+def row_bytes(formula: Formula) -> RowBytes:
+    """What a fit takes for each row of the data, beside their columns: measured, and rounded up.
+
+    Args:
+      formula: as it was written; a factor in the fixed part counts as one column, and so does ".".
+    Example:
+      >>> from lmeformula.formula import parse
+      >>> row_bytes(parse("y ~ x + (1 | g) + (1 | h)"))
+      RowBytes(in_memory=136.0, with_files=56.0)
+    """
+    in_memory = with_files = 0.0
+    for _, part in formulas_of(formula):
+        fixed = len(part.fixed.sum.terms) + part.fixed.sum.intercept
+        effects = [len(term.columns.terms) + term.columns.intercept for term in part.random]
+        # The design's columns and orthogonal ones; effects' columns, levels, and where they meet.
+        in_memory += 16.0 * fixed + 16.0 + sum(8.0 * k + 12.0 for k in effects)
+        with_files += sum(8.0 * k for k in effects) / max(len(effects), 1)
+        with_files += 8.0 * sum(isinstance(each, Call) for each in expressions(part))
+    meetings = 48.0 if sum(len(part.random) for _, part in formulas_of(formula)) > 1 else 0.0
+    return RowBytes(in_memory + meetings, with_files + meetings)
 
 
 def _mentioned(formula: Formula) -> Iterator[str]:

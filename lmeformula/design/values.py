@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.errors import FormulaDataError
+from lmeformula.rows.mapped import beside, in_file, is_in_file, row_blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +51,7 @@ class Logicals:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Categories:
-    """A factor: (n,) int64 positions in `levels`, -1 where missing.
+    """A factor: (n,) int64 positions in `levels`, int32 in a file; -1 where missing.
 
     `is_text` marks a column of strings, whose levels are its sorted values and mean no order; `is_time` one of
     dates or times.
@@ -63,6 +64,9 @@ class Categories:
     is_text: bool = False
     is_time: bool = False
 
+
+# Whole numbers of at most so many times their count are numbered by a table, which is faster than by hashes.
+DENSE = 2
 
 Column: TypeAlias = Numbers | Logicals | Categories
 Scalar: TypeAlias = float | bool | str | None
@@ -98,11 +102,33 @@ def take(column: Column, rows: Ints | None) -> Column:
     if rows is None:
         return column
     if isinstance(column, Categories):
-        return replace(column, codes=column.codes[rows])
+        return replace(column, codes=rows_of(column.codes, rows))
     if isinstance(column, Numbers) and column.exactly is not None:
         exactly = replace(column.exactly, codes=column.exactly.codes[rows])
         return replace(column, values=column.values[rows], exactly=exactly)
-    return replace(column, values=column.values[rows])
+    return replace(column, values=rows_of(column.values, rows))
+
+
+def rows_of(array: NDArray[Any], rows: Ints) -> NDArray[Any]:
+    """Some rows of an array, where the array is."""
+    if not is_in_file(array):
+        return array[rows]
+    found = beside(array, (len(rows), *array.shape[1:]), array.dtype)
+    for block in row_blocks(len(rows)):
+        found[block] = array[rows[block]]
+    return found
+
+
+def in_files(column: Column) -> Column:
+    """A column in files; what is there already stays."""
+    values = column.codes if isinstance(column, Categories) else column.values
+    if is_in_file(values):
+        return column
+    moved = in_file(values.shape, np.int32 if isinstance(column, Categories) else values.dtype)
+    moved[...] = values
+    if isinstance(column, Categories):
+        return replace(column, codes=moved)
+    return replace(column, values=moved)
 
 
 def describe(value: Value) -> str:
@@ -185,6 +211,11 @@ def sorted_codes(values: NDArray[Any]) -> tuple[Ints, NDArray[Any]]:
     Returns:
       codes: (n,) int64; uniques: the sorted distinct values.
     """
+    found = _codes_by_table(values)
+    if found is not None:
+        return found
+    if is_in_file(values):
+        return _codes_by_search(values)
     import pandas as pd  # an import of 0.5 s that parsing alone should not pay
 
     codes, uniques = pd.factorize(values)
@@ -196,6 +227,50 @@ def sorted_codes(values: NDArray[Any]) -> tuple[Ints, NDArray[Any]]:
     return rank[codes], uniques[order]
 
 
+def _codes_by_table(values: NDArray[Any]) -> tuple[Ints, NDArray[Any]] | None:
+    """`sorted_codes` of whole numbers that lie close to one another, which is faster so; None of others."""
+    if not (isinstance(values, np.ndarray) and values.dtype.kind in "iu" and values.size):
+        return None
+    low, high = int(values.min()), int(values.max())
+    if high - low >= DENSE * values.size or high > np.iinfo(np.int64).max:
+        return None
+    seen = np.zeros(high - low + 1, dtype=bool)
+    blocks = list(row_blocks(values.size))
+    for rows in blocks:
+        seen[values[rows].astype(np.int64) - low] = True
+    place = np.cumsum(seen) - 1
+    codes = beside(values, values.shape, _code_type(values))
+    for rows in blocks:
+        codes[rows] = place[values[rows].astype(np.int64) - low]
+    return codes, (np.flatnonzero(seen) + low).astype(values.dtype)
+
+
+def _codes_by_search(values: NDArray[Any]) -> tuple[Ints, NDArray[Any]]:
+    """`sorted_codes` of numbers in a file, where the codes are as well."""
+    blocks = list(row_blocks(values.size))
+    uniques = np.unique(np.concatenate([np.unique(values[rows]) for rows in blocks]))
+    uniques = uniques[uniques == uniques]
+    codes = beside(values, values.shape, _code_type(values))
+    for rows in blocks:
+        part = values[rows]
+        codes[rows] = np.where(part == part, np.searchsorted(uniques, part), -1)
+    return codes, uniques
+
+
+def _code_type(values: NDArray[Any]) -> type:
+    return np.int32 if is_in_file(values) else np.int64
+
+
+def renumbered(codes: Ints, table: Ints) -> Ints:
+    """(n,) the entries of a table for codes, of which -1 is for the last; where the codes are."""
+    if not is_in_file(codes):
+        return table[codes]
+    found = beside(codes, codes.shape, codes.dtype)
+    for rows in row_blocks(len(codes)):
+        found[rows] = table[codes[rows]]
+    return found
+
+
 def merge_levels(codes: Ints, names: Sequence[str], **marks: bool) -> Categories:
     """Make a factor of codes and names; values that print alike become one level, as in R.
 
@@ -203,7 +278,9 @@ def merge_levels(codes: Ints, names: Sequence[str], **marks: bool) -> Categories
     """
     position = {name: i for i, name in enumerate(dict.fromkeys(names))}
     if len(position) < len(names):
-        codes = np.array([position[name] for name in names] + [-1], dtype=np.int64)[codes]
+        codes = renumbered(
+            codes, np.array([position[name] for name in names] + [-1], dtype=np.int64)
+        )
     return Categories(codes, tuple(position), **marks)  # type: ignore[arg-type]
 
 
@@ -217,7 +294,7 @@ def drop_unused(factor: Categories) -> Categories:
     coding = factor.coding
     if coding is not None and coding.matrix is not None:
         coding = replace(coding, matrix=coding.matrix[used])
-    return replace(factor, codes=position[factor.codes], levels=levels, coding=coding)
+    return replace(factor, codes=renumbered(factor.codes, position), levels=levels, coding=coding)
 
 
 def recode(factor: Categories, levels: Sequence[str]) -> tuple[Ints, tuple[str, ...]]:
@@ -237,5 +314,6 @@ def recode(factor: Categories, levels: Sequence[str]) -> tuple[Ints, tuple[str, 
 def _used(factor: Categories) -> Mask:
     """Which levels some row has; one place more for missing ones."""
     used = np.zeros(len(factor.levels) + 1, dtype=bool)
-    used[factor.codes] = True  # -1, missing, is the extra last place
+    for rows in row_blocks(len(factor.codes)):
+        used[factor.codes[rows]] = True  # -1, missing, is the extra last place
     return used

@@ -22,6 +22,7 @@ from lmeformula.design.values import (
     Numbers,
     categories,
     drop_unused,
+    in_files,
     listed,
     missing,
     recode,
@@ -92,9 +93,9 @@ def evaluate_formula(
         for name in group_columns(term.group.names, term.group.reserved)
     ]
     check_names(chain(response_variables, variables, formula.fixed.offsets), grouping, scope)
-    response = {variable: evaluate_column(variable, scope) for variable in response_variables}
-    predictors = {variable: evaluate_column(variable, scope) for variable in variables}
-    offsets = {offset: evaluate_column(offset, scope) for offset in formula.fixed.offsets}
+    response = {variable: _evaluated(variable, scope) for variable in response_variables}
+    predictors = {variable: _evaluated(variable, scope) for variable in variables}
+    offsets = {offset: _evaluated(offset, scope) for offset in formula.fixed.offsets}
     for offset, column in offsets.items():
         if not isinstance(column, Numbers) or column.values.ndim != 1:
             raise FormulaDataError(
@@ -109,6 +110,12 @@ def evaluate_formula(
             with placed(span=span):
                 groups[name] = categories(column_of(scope.frame, name))
     return Evaluated(predictors, response, offsets, groups)
+
+
+def _evaluated(variable: Expression, scope: Scope) -> Column:
+    """A variable's values, which are kept where the columns of the data are."""
+    column = evaluate_column(variable, scope)
+    return in_files(column) if scope.frame.in_files else column
 
 
 def group_columns(names: tuple[str, ...], reserved: Call | None) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 from lmeformula.rows.blocks import in_blocks, table_of
-from lmeformula.rows.gather import Gathered, gather
+from lmeformula.rows.gather import Gathered, RowBytes, gather
 from lmeformula.rows.kinds import like, source_of
 from lmeformula.rows.source import Source
 from lmeformula.rows.written import parquet_file, parquet_target
 
 __all__ = [
     "Gathered",
+    "RowBytes",
     "Source",
     "gather",
     "in_blocks",

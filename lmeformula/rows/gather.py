@@ -1,29 +1,46 @@
-"""Columns of a source as compact arrays: numbers as they are, text as codes; read in one pass."""
+"""Columns of a source as compact arrays, in memory or in files: numbers as they are, text as codes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lmeformula.errors import FormulaDataError
 from lmeformula.rows.dictionaries import with_named_levels
 from lmeformula.rows.machine import GIB, machine_memory
+from lmeformula.rows.poured import InFile, Poured
 from lmeformula.rows.source import Source, reading
 
 # Dictionaries of the blocks of a column are put together when there are so many: each has its own copy of
 # the names.
 MOST_DICTIONARIES = 16
-TINY = 1e-12
+
+
+class RowBytes(NamedTuple):
+    """What a fit takes for each row, beside the columns that are read.
+
+    Attributes:
+      in_memory: where all is in memory.
+      with_files: what still is in memory where columns are in files.
+    """
+
+    in_memory: float = 0.0
+    with_files: float = 0.0
+
+
+NOTHING = RowBytes()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gathered:
-    """Some columns of a source, in memory.
+    """Some columns of a source, in memory or in files.
 
     Attributes:
       num_rows: of each.
-      columns: pyarrow's chunked arrays by name; text and categories are dictionaries with int32 codes.
+      columns: by name, pyarrow's chunked arrays, text and categories as dictionaries with int32 codes; or
+        columns in files, but for labels of rows.
       texts: columns that were text, not categories.
     """
 
@@ -32,27 +49,38 @@ class Gathered:
     texts: frozenset[str]
 
     @property
+    def in_files(self) -> bool:
+        """Whether they are in files."""
+        return any(isinstance(column, InFile) for column in self.columns.values())
+
+    @property
     def num_bytes(self) -> int:
         """What they take."""
         return sum(map(_num_bytes, self.columns.values()))
 
 
-def gather(source: Source, names: Iterable[str]) -> Gathered:
+def gather(source: Source, names: Iterable[str], row_bytes: RowBytes = NOTHING) -> Gathered:
     """Read columns of a source, a block of rows at a time.
 
     Args:
       source: the source.
       names: columns of it. Where there are none, the first is read for the number of rows.
+      row_bytes: what is to be done with the rows takes so much. Where memory does not hold it the columns are
+        in files.
     Returns:
       The columns.
     Raises:
       FormulaDataError: if the source cannot be read, a column changes its type from block to block, or this
-        machine's memory does not hold the columns.
+        machine's memory does not hold what is to be done.
     """
-    import pyarrow as pa
-
     wanted = list(dict.fromkeys(names)) or list(source.columns[:1])
+    with ExitStack() as files:
+        return _gathered(source, wanted, row_bytes, files)
+
+
+def _gathered(source: Source, wanted: list[str], row_bytes: RowBytes, files: ExitStack) -> Gathered:
     parts: dict[str, list[Any]] = {name: [] for name in wanted}
+    poured: dict[str, Poured] = {}
     texts: set[str] = set()
     num_rows = 0
     for block in _blocks(source, wanted):
@@ -64,38 +92,60 @@ def gather(source: Source, names: Iterable[str]) -> Gathered:
             parts[name].append(_compact(column))
             if len(parts[name]) % MOST_DICTIONARIES == 0:
                 parts[name] = [_together(name, parts[name])]
-        # Where the number of rows is known this is said after the first block.
-        share = 1.0 if source.num_rows is None else num_rows / max(source.num_rows, 1)
+        # Where the number of rows is known all this is known after the first block.
+        total = num_rows if source.num_rows is None else source.num_rows
         held = sum(_num_bytes(part) for each in parts.values() for part in each)
-        check_room(source, wanted, held / max(share, TINY))
-    if not any(parts.values()):
-        return Gathered(0, {name: pa.chunked_array([], pa.null()) for name in wanted}, frozenset())
-    columns = {name: _together(name, parts[name]) for name in wanted}
-    return Gathered(num_rows, columns, frozenset(texts))
+        if (
+            poured
+            or held * total / max(num_rows, 1) + total * row_bytes.in_memory > machine_memory()
+        ):
+            check_room(source, wanted, total, row_bytes)
+            poured = poured or {
+                name: files.enter_context(Poured(name))
+                for name in wanted
+                if name not in source.labels
+            }
+            for name, column in poured.items():
+                for part in parts[name]:
+                    column.add(part)
+            parts = {name: [] for name in wanted}
+    if poured:
+        found = {name: column.finish() for name, column in poured.items()}
+    elif num_rows:
+        found = {name: _together(name, parts[name]) for name in wanted}
+    else:
+        import pyarrow as pa
+
+        found = {name: pa.chunked_array([], pa.null()) for name in wanted}
+    return Gathered(num_rows, found, frozenset(texts))
 
 
 def _num_bytes(column: Any) -> int:
     """What a column takes: a dictionary that several of its chunks share is there once."""
+    if isinstance(column, InFile):
+        return int(column.values.nbytes)
     return int(column.get_total_buffer_size())
 
 
-def check_room(source: Source, names: list[str], num_bytes: float) -> None:
-    """Refuse columns that this machine's memory does not hold.
+def check_room(source: Source, names: list[str], num_rows: int, row_bytes: RowBytes) -> None:
+    """Refuse rows of which a fit takes more than memory holds, though the columns are in files.
 
     Args:
       source: the source, for the message.
       names: of the columns.
-      num_bytes: what they take, or what was read of them so far.
+      num_rows: how many rows there are, or were read so far.
+      row_bytes: what each takes.
     Raises:
       FormulaDataError: if they take more than the memory.
     """
-    memory = machine_memory()
-    if num_bytes > memory:
-        rows = "" if source.num_rows is None else f" of {source.num_rows:,} rows"
+    needed, memory = num_rows * row_bytes.with_files, machine_memory()
+    if needed > memory:
+        more = "" if source.num_rows is not None else " or more"
         raise FormulaDataError(
-            f"{len(names)} columns of {source.name}{rows} take {num_bytes / GIB:,.1f} GiB or more, and this "
-            f"machine has {memory / GIB:,.1f} GiB",
-            hint=f"They are {', '.join(names)}. Fit a part of the rows, fewer columns, or on a larger machine.",
+            f"a fit of {num_rows:,}{more} rows of {source.name} takes about {needed / GIB:,.1f} GiB{more}, "
+            f"with the columns in files, and this machine has {memory / GIB:,.1f} GiB",
+            hint=f"The columns are {', '.join(names)}. Merge identical rows into one with a frequency, leave "
+            "columns out, fit a part of the rows, or spread them over a Dask cluster (cluster=).",
         )
 
 

@@ -371,7 +371,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a name with a zero": (lambda _: "a\0b", "there is no file"),
     "an empty name": (lambda _: "", "there is no file"),
     "a name too long": (lambda _: "x,y\n" * 999, "this is not the path of a file"),
-    "the home of nobody": (lambda _: "~nobody-at-all/a.csv", "this is not the path of a file"),
+    "the home of nobody": (lambda _: "~nobody-at-all/a.csv", "there is no file"),
     "a lazy frame of no file": (lambda folder: pl.scan_parquet(folder / "none"), "LazyFrame cannot be read"),
     "a failing relation": (
         lambda _: duckdb.sql("select cast(x as integer) as x from (values ('u')) t(x)"),
@@ -410,8 +410,8 @@ def test_what_memory_does_not_hold_is_refused(
     source, _ = parquet(TABLES[""], tmp_path)
     module = sys.modules["lmeformula.rows.gather"]
     monkeypatch.setattr(module, "machine_memory", lambda: 100.0)
-    with pytest.raises(FormulaDataError, match=r"2 columns of .*all.parquet of .* take .* or more"):
-        design("y ~ x", source)
+    with pytest.raises(FormulaDataError, match=r"a fit of .* rows of .*all.parquet takes about"):
+        design("y ~ x + (1 | g) + (1 | h)", source)
 
 
 def test_names_that_blocks_share_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,6 +421,7 @@ def test_names_that_blocks_share_are_counted_once(monkeypatch: pytest.MonkeyPatc
     found = gather(source_of(ds.dataset([block] * 200)), ["g"])  # type: ignore[arg-type]
     assert found.num_rows == 400
     assert found.num_bytes < 50_000
+    assert not found.in_files
 
 
 def test_a_fit_says_where_its_rows_were(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from lmeformula.design.design import Design
 from lmeformula.likelihood.gaussian.from_residuals import Rows
 from lmeformula.likelihood.singular import column_root
 from lmeformula.model.params import ParamSpace
+from lmeformula.rows.mapped import beside, put_away, row_blocks
 
 
 class Sums(NamedTuple):
@@ -104,6 +105,7 @@ def prepare(design: Design, *, factored: bool = True) -> Carrier:
     rows = Rows(Q, np.zeros(design.n), root, 0.0)
     products: CrossProducts | SparseProducts
     dense = None
+    put_away()
     if factored:
         # Where elements can meet is the design's to say, not the numbers': a column may sum to zero in a level.
         products = find_incidence(plan).products(np.ones(design.n) if weights is None else weights)
@@ -143,17 +145,25 @@ def _log_weights(design: Design) -> float:
 
 def weighted(carrier: Carrier, y: Floats) -> Floats:
     """Responses (n,) or (n, m) less the offset, times the root of the weights."""
-    root, y = carrier.none.rows.root, (y.T - carrier.offset).T
-    return y if root is None else (y.T * root).T
+    root, offset = carrier.none.rows.root, carrier.offset
+    found = beside(y, y.shape)
+    for rows in row_blocks(len(y)):
+        part = y[rows].T - offset[rows]
+        found[rows] = (part if root is None else part * root[rows]).T
+    return found
 
 
 def left_by_regression(carrier: Carrier, y: Floats) -> tuple[Floats, Floats]:
     """What the fixed effects leave of `weighted` responses (n,) or (n, m), and Q'y."""
     Q = carrier.none.rows.Q
     Qy = Q.T @ y
-    residual = y - Q @ Qy
+    residual = beside(Q, y.shape)
+    for rows in row_blocks(len(y)):
+        residual[rows] = y[rows] - Q[rows] @ Qy
     # Once more: of a large mean the first residual keeps the rounding, which is in the columns' span.
-    residual -= Q @ (Q.T @ residual)
+    further = Q.T @ residual
+    for rows in row_blocks(len(y)):
+        residual[rows] -= Q[rows] @ further
     return residual, Qy
 
 
