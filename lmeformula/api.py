@@ -186,6 +186,7 @@ def fit(
     weights: Any = None,
     offset: Any = None,
     frequency: Any = None,
+    merge: bool = False,
     dtype: str = "float64",
     double_bar: str = "split",
     method: str = "auto",
@@ -223,6 +224,9 @@ def fit(
         column name or an array of whole numbers; rows of 0 are left out. The fit is that of the repeated rows,
         whose number is `nobs`; what is of single rows, such as residuals, is of the rows of `data`, and
         `fit.by_observation` is the same fit with the rows repeated.
+      merge: of rows that are elsewhere, such as in files, put identical ones together, as one with a frequency:
+        the fit is the same, at the cost of those that are distinct. Where they are hardly alike they are left
+        as they are; `fit.diagnostics` says which it was.
       dtype: "float64" or "float32" of Monte Carlo fits.
       double_bar: what `||` means, as in `parse`.
       method: "exact", "quadrature", "laplace", "mcem" or "auto"; this and what follows as in `estimate`.
@@ -267,6 +271,7 @@ def fit(
             weights=weights,
             offset=offset,
             frequency=frequency,
+            merge=merge,
         )
         design_seconds = time.perf_counter() - began
         found = estimate(

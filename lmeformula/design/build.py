@@ -24,6 +24,7 @@ from lmeformula.design.frame import Frame, column_of, open_frame
 from lmeformula.design.given import Given, in_order, index_of
 from lmeformula.design.grouping import Grouping, group_rows
 from lmeformula.design.labels import label
+from lmeformula.design.merging import merged_rows
 from lmeformula.design.observed import aliases_of, observe
 from lmeformula.design.random import term_blocks, warn_about_terms
 from lmeformula.design.recipe import Recipe
@@ -54,6 +55,7 @@ Contrasts: TypeAlias = Mapping[str, "str | tuple[str, str | int] | NDArray[Any]"
 @kinds.takes(
     contrasts=kinds.optional(kinds.mapping),
     functions=kinds.optional(kinds.functions),
+    merge=kinds.flag,
 )
 def design(
     formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...] | list[str],
@@ -64,6 +66,7 @@ def design(
     weights: object = None,
     offset: object = None,
     frequency: object = None,
+    merge: bool = False,
 ) -> Design:
     """Build the arrays of a model from its formula and a table.
 
@@ -82,6 +85,8 @@ def design(
       offset: an offset, added to those of the formula: the name of a column, or (rows of data,) numbers.
       frequency: how many identical rows each row stands for, whole numbers: the name of a column, or (rows of
         data,) numbers. The design is that of the repeated rows; those of frequency 0 are left out.
+      merge: of rows that are elsewhere, put those that agree in all that is used together, as one with a
+        frequency, unless they are hardly alike. The design's rows are then the merged ones.
     Returns:
       The design.
     Raises:
@@ -94,6 +99,10 @@ def design(
       (('Intercept', 'a[T.v]'), ('1', '2'))
     """
     parsed = parse(formula)
+    if merge:
+        data, frequency = merged_rows(
+            parsed, data, weights=weights, offset=offset, frequency=frequency
+        )
     named = [each for each in (weights, offset, frequency) if isinstance(each, str)]
     frame = open_frame(
         data, lambda columns: [*columns_used(parsed, columns), *named], row_bytes(parsed)

@@ -89,7 +89,7 @@ def _gathered(source: Source, wanted: list[str], row_bytes: RowBytes, files: Exi
             column = block.column(place)
             if _is_text(column.type):
                 texts.add(name)
-            parts[name].append(_compact(column))
+            parts[name].append(compact(column))
             if len(parts[name]) % MOST_DICTIONARIES == 0:
                 parts[name] = [_together(name, parts[name])]
         # Where the number of rows is known all this is known after the first block.
@@ -162,7 +162,7 @@ def _is_text(kind: Any) -> bool:
     return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, *views))
 
 
-def _compact(column: Any) -> Any:
+def compact(column: Any) -> Any:
     """A column of a block: text and categories as int32 codes of names."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -1,0 +1,136 @@
+"""Identical rows put together give the fit of all rows."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+import lmeformula as lf
+from lmeformula.errors import FormulaDataError
+from lmeformula.rows import merged, source_of
+
+
+def table(n: int = 600) -> pa.Table:
+    """Rows of which many are alike; numbers of rows, text, categories, what is missing."""
+    rng = np.random.default_rng(3)
+    g = rng.integers(0, 6, n)
+    x = np.where(rng.random(n) < 0.05, np.nan, rng.integers(0, 2, n))
+    a = rng.choice(["u", "v"], n)
+    eta = 0.4 * np.nan_to_num(x) + 0.5 * rng.normal(size=6)[g]
+    return pa.table(
+        {
+            "y": (rng.random(n) < 1 / (1 + np.exp(-eta))).astype(float),
+            "count": rng.poisson(np.exp(eta)),
+            "mean": np.round(eta + rng.normal(size=n)),
+            "trials": np.full(n, 5),
+            "hits": rng.binomial(5, 1 / (1 + np.exp(-eta))),
+            "x": pa.array(x, from_pandas=True),
+            "a": pa.array(a).dictionary_encode(),
+            "g": g,
+            "times": rng.integers(0, 3, n),
+            "other": rng.normal(size=n),
+        }
+    )
+
+
+CASES = [
+    ("y ~ x + a + (1 | g)", "bernoulli", {}),
+    ("hits | trials(trials) ~ a + (1 | g)", "binomial", {}),
+    ("count ~ x + (1 | g)", "poisson", {"method": "laplace"}),
+    ("mean ~ a + (1 | g)", "gaussian", {"reml": True}),
+    ("y ~ a + (1 | g)", "bernoulli", {"frequency": "times", "method": "laplace"}),
+]
+
+
+@pytest.mark.parametrize(("formula", "family", "arguments"), CASES)
+def test_the_fit_is_that_of_all_rows(formula: str, family: str, arguments: dict[str, Any]) -> None:
+    arguments = (
+        {"method": "quadrature", **arguments} if family in ("bernoulli", "binomial") else arguments
+    )
+    expected = lf.fit(formula, table(), family, **arguments)
+    found = lf.fit(formula, ds.dataset(table()), family, merge=True, **arguments)
+    np.testing.assert_allclose(found.param_values, expected.param_values, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.param_stderr, expected.param_stderr, rtol=1e-6)
+    assert abs(found.loglik.value - expected.loglik.value) < 1e-9 * abs(expected.loglik.value)
+    assert found.nobs == expected.nobs
+    assert found.model.design.n < expected.model.design.n / 3
+    assert (
+        f"of {table().num_rows} rows, of which identical ones are merged"
+        in found.diagnostics.origin
+    )
+    assert len(found.by_observation.residuals()) == found.nobs
+
+
+def keys(rows: pa.Table) -> list[tuple[Any, ...]]:
+    return [
+        tuple(None if value != value else value for value in row.values())
+        for row in rows.to_pylist()
+    ]
+
+
+def sources(whole: pa.Table, folder: Path) -> dict[str, Any]:
+    whole.to_pandas().to_csv(folder / "a.csv", index=False)
+    connection = duckdb.connect()
+    connection.register("given", whole)
+    frame = pl.from_arrow(whole)
+    assert isinstance(frame, pl.DataFrame)
+    return {
+        "file": folder / "a.csv",
+        "relation": connection.table("given"),
+        "lazy frame": frame.lazy(),
+        "blocks": ds.dataset([whole.slice(start, 70) for start in range(0, whole.num_rows, 70)]),
+    }
+
+
+@pytest.mark.parametrize("kind", ["file", "relation", "lazy frame", "blocks"])
+def test_rows_are_counted(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["lmeformula.rows.merged"]
+    monkeypatch.setattr(module, "FEWEST", 20)
+    monkeypatch.setattr(module, "FIRST", 100)
+    names = ["y", "x", "a", "g"]
+    whole = table()
+    counts: Counter[tuple[Any, ...]] = Counter()
+    times: Counter[tuple[Any, ...]] = Counter()
+    for key, number in zip(keys(whole.select(names)), whole["times"].to_pylist(), strict=True):
+        counts[key] += 1
+        times[key] += number
+    source = source_of(sources(table(), tmp_path)[kind])
+    assert source is not None
+    for frequency, expected in ((None, counts), ("times", times)):
+        found = merged(source, names, frequency)
+        assert found is not None
+        rows = keys(pa.concat_tables(found.source.blocks(names)))
+        # In the order in which the first of each comes.
+        assert dict(zip(rows, found.times.tolist(), strict=True)) == expected
+        assert rows == list(expected)
+
+
+def test_rows_that_are_hardly_alike_are_not_merged() -> None:
+    found = lf.design("y ~ other + (1 | g)", ds.dataset(table()), merge=True)
+    assert found.frequency is None
+    assert found.given.origin.startswith("600 of a pyarrow Dataset, not merged, 3 columns")
+
+
+@pytest.mark.parametrize(
+    ("data", "arguments", "problem"),
+    [
+        (table(), {}, "are in memory"),
+        (ds.dataset(table()), {"weights": np.ones(600)}, "weights must be the name of a column"),
+        (ds.dataset(table()), {"frequency": "other"}, "not all whole numbers"),
+        (ds.dataset(table()), {"frequency": "none"}, "'none'"),
+    ],
+)
+def test_what_cannot_be_merged_is_refused(
+    data: Any, arguments: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(FormulaDataError, match=problem):
+        lf.design("y ~ a + (1 | g)", data, merge=True, **arguments)
