@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ from lmeformula.design.values import (
     Block,
     Categories,
     Coding,
+    Column,
     Numbers,
     Variable,
     categories,
@@ -40,22 +42,119 @@ from lmeformula.design.values import (
 )
 from lmeformula.errors import FormulaDataError
 
+# So many kinds of matrices, and of factors, are remembered: fits of one formula after the other have the same.
+REMEMBERED = 64
+
+
+class Coded(NamedTuple):
+    """How a factor is coded, whatever its levels are called.
+
+    Attributes:
+      num_levels: l.
+      kind: of its contrasts.
+      base: place of the base level, where the kind has one.
+      matrix: (l, c) rows of contrasts of the caller's own; None for those of the kind.
+    """
+
+    num_levels: int
+    kind: str
+    base: int = 0
+    matrix: tuple[tuple[float, ...], ...] | None = None
+
+
+class Product(NamedTuple):
+    """A column as formulaic has it: its name, and the variables' columns that it is a product of, by name."""
+
+    name: str
+    parts: tuple[tuple[int, str], ...]
+
 
 def coded_matrix(
     intercept: bool, terms: Sequence[tuple[int, ...]], variables: Sequence[Variable], num_rows: int
 ) -> Block:
     """Build a model matrix with factors in it; see `model_matrix`."""
-    context = {f"c{i}": _prepare(variable) for i, variable in enumerate(variables)}
+    kinds = tuple(map(_kind, variables))
+    columns: dict[tuple[int, str], Floats] = {}
+
+    def column(i: int, part: str) -> Floats:
+        if (i, part) not in columns:
+            columns[i, part] = _column(variables[i].values, kinds[i], part.removeprefix(f"c{i}"))
+        return columns[i, part]
+
+    found = _products(intercept, tuple(terms), kinds)
+    made = [
+        np.prod([column(*part) for part in product.parts], axis=0)
+        if product.parts
+        else np.ones(num_rows)
+        for product in found
+    ]
+    matrix = np.stack(made, axis=1) if made else np.zeros((num_rows, 0))
+    return matrix, tuple(_display(product.name, variables) for product in found)
+
+
+def _kind(variable: Variable) -> Coded | int:
+    """How a factor is coded; of a matrix of numbers how many columns it has, of other numbers 0."""
+    if isinstance(variable.values, Numbers):
+        shape = variable.values.values.shape
+        return int(shape[1]) if len(shape) > 1 else 0
+    return _coded(variable.name, categories(variable.values))
+
+
+def _column(values: Column, kind: Coded | int, name: str) -> Floats:
+    """(n,) a variable's column by formulaic's name, such as "[T.1]"."""
+    if isinstance(kind, Coded):
+        return _by_level(kind)[name][categories(values).codes]
+    assert isinstance(values, Numbers)
+    numbers = np.asarray(values.values, np.float64)
+    return numbers[:, int(name.strip("[]"))] if kind else numbers
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _products(
+    intercept: bool, terms: tuple[tuple[int, ...], ...], kinds: tuple[Coded | int, ...]
+) -> tuple[Product, ...]:
+    """The columns that formulaic makes of variables c0, c1, ...: factors, numbers (0), or columns of numbers.
+
+    What it makes hangs on no value: a table of one row is enough.
+    """
+    context = {f"c{i}": _example(kind) for i, kind in enumerate(kinds)}
     one = [Term([Factor("1", eval_method="literal")])] if intercept else []
     products = [
         Term([Factor(f"c{i}", eval_method="lookup") for i in positions]) for positions in terms
     ]
     formula = SimpleFormula([*one, *products], _ordering="none")
-    empty = pd.DataFrame(index=pd.RangeIndex(num_rows))
-    materializer = PandasMaterializer(empty, context=context)
+    materializer = PandasMaterializer(pd.DataFrame(index=pd.RangeIndex(1)), context=context)
     built = materializer.get_model_matrix(formula, na_action="ignore", output="numpy")
-    names = [_display(name, variables) for name in built.model_spec.column_names]
-    return np.ascontiguousarray(built, dtype=np.float64), tuple(names)
+    found = []
+    for name in built.model_spec.column_names:
+        parts = [] if name == "Intercept" else name.split(":")
+        found.append(Product(name, tuple((_variable(part), part) for part in parts)))
+    return tuple(found)
+
+
+def _example(kind: Coded | int) -> Any:
+    """A variable of a kind with one row."""
+    if isinstance(kind, Coded):
+        names = [str(i) for i in range(kind.num_levels)]
+        series = pd.Series(pd.Categorical.from_codes([0], categories=names))
+        return C(series, _contrasts(kind), levels=names)
+    if kind:
+        return pd.DataFrame(np.zeros((1, kind)), columns=[str(i) for i in range(kind)])
+    return pd.Series([0.0])
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _by_level(kind: Coded) -> dict[str, Floats]:
+    """(l,) what a factor's columns hold at each level, by formulaic's names of them, such as "[T.1]"."""
+    contrasts, levels = _contrasts(kind), [str(i) for i in range(kind.num_levels)]
+    found: dict[str, Floats] = {}
+    for is_reduced in (True, False):
+        form = contrasts.get_factor_format(levels, reduced_rank=is_reduced)
+        names = contrasts.get_coding_column_names(levels, reduced_rank=is_reduced)
+        matrix = np.asarray(contrasts.get_coding_matrix(levels, reduced_rank=is_reduced), float)
+        for name, own in zip(names, matrix.T, strict=True):
+            found[form.format(name="", field=name)] = np.ascontiguousarray(own)
+    return found
 
 
 def check_coding(name: str, factor: Categories) -> None:
@@ -64,7 +163,7 @@ def check_coding(name: str, factor: Categories) -> None:
     Raises:
       FormulaDataError: that lists the levels.
     """
-    _contrasts(name, factor)
+    _coded(name, factor)
 
 
 def poly_basis(x: Floats, degree: int, state: dict[str, Any]) -> Floats:
@@ -105,19 +204,7 @@ def natural_spline_basis(x: Floats, inner: Sequence[float], bounds: tuple[float,
     return np.column_stack([columns[key] for key in columns])
 
 
-def _prepare(variable: Variable) -> Any:
-    if isinstance(variable.values, Numbers):
-        values = np.asarray(variable.values.values, dtype=np.float64)
-        if values.ndim == 1:
-            return pd.Series(values)
-        return pd.DataFrame(values, columns=[str(i) for i in range(values.shape[1])])
-    factor = categories(variable.values)
-    names = [str(i) for i in range(len(factor.levels))]
-    series = pd.Series(pd.Categorical.from_codes(factor.codes, categories=names))
-    return C(series, _contrasts(variable.name, factor), levels=names)
-
-
-def _contrasts(name: str, factor: Categories) -> Contrasts:
+def _coded(name: str, factor: Categories) -> Coded:
     coding, num_levels = factor.coding or Coding(), len(factor.levels)
     if coding.matrix is not None:
         if coding.matrix.shape[0] != num_levels:
@@ -127,17 +214,27 @@ def _contrasts(name: str, factor: Categories) -> Contrasts:
                 "E_UNSUPPORTED_ARG",
                 hint=f"Give one row for each of {listed(factor.levels)}.",
             )
-        return _MatrixContrasts(coding.matrix)
-    simple: dict[str, Callable[[], Contrasts]] = {
-        "sum": SumContrasts,
-        "helmert": lambda: HelmertContrasts(reverse=True, scale=False),
-        "poly": PolyContrasts,
-        "diff": DiffContrasts,
-        "sas": SASContrasts,
-    }
-    if coding.kind in simple:
-        return simple[coding.kind]()
-    return TreatmentContrasts(base=str(_base_position(name, factor, coding.base)))
+        return Coded(num_levels, "matrix", matrix=tuple(map(tuple, coding.matrix.tolist())))
+    if coding.kind in SIMPLE:
+        return Coded(num_levels, coding.kind)
+    return Coded(num_levels, "treatment", _base_position(name, factor, coding.base))
+
+
+SIMPLE: dict[str, Callable[[], Contrasts]] = {
+    "sum": SumContrasts,
+    "helmert": lambda: HelmertContrasts(reverse=True, scale=False),
+    "poly": PolyContrasts,
+    "diff": DiffContrasts,
+    "sas": SASContrasts,
+}
+
+
+def _contrasts(coded: Coded) -> Contrasts:
+    if coded.matrix is not None:
+        return _MatrixContrasts(np.array(coded.matrix, float))
+    if coded.kind in SIMPLE:
+        return SIMPLE[coded.kind]()
+    return TreatmentContrasts(base=str(coded.base))
 
 
 def _base_position(name: str, factor: Categories, base: str | int | None) -> int:
@@ -182,6 +279,12 @@ class _MatrixContrasts(Contrasts):  # type: ignore[misc]
 _PART = re.compile(
     r"c(?P<variable>\d+)(?:\[(?P<prefix>[A-Z]\.)?(?:(?P<position>\d+)|(?P<label>.*))\])?"
 )
+
+
+def _variable(part: str) -> int:
+    match = _PART.fullmatch(part)
+    assert match is not None, part
+    return int(match["variable"])
 
 
 def _display(name: str, variables: Sequence[Variable]) -> str:

@@ -21,7 +21,6 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.estimation.coordinates import (
     NO_INFORMATION,
     Arrival,
-    coordinates,
     least_known,
     told,
 )
@@ -129,7 +128,7 @@ class Evidence(NamedTuple):
             names=space.names,
             inside=inside,
             information=information,
-            back=coordinates(at.model, psi, known, at.R),
+            back=at.coordinates(known),
             least=least,
             expected=expected,
             stderr=at.stderr,

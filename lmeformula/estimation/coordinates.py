@@ -45,6 +45,7 @@ class Arrival(NamedTuple):
       undetermined: (t,) parameters of covariances that the design does not tell apart, or None; see
         `confounded.alike`.
       mc_covariance: (d, d) Monte Carlo covariance of psi; None where it has no error.
+      frame: (d, d) `covariance_ways` of what is inside, where they were worked out.
     """
 
     model: Model
@@ -57,6 +58,12 @@ class Arrival(NamedTuple):
     undetermined: Mask | None = None
     mc_covariance: Floats | None = None
     ways: Floats | None = None
+    frame: Floats | None = None
+
+    def coordinates(self, known: Mask) -> Floats:
+        """(d, d) those of parameters that the data tell of; see `coordinates`."""
+        frame = self.frame if np.array_equal(known, self.inside) else None
+        return coordinates(self.model, self.psi, known, self.R, frame)
 
     @property
     def in_psi(self) -> Floats:
@@ -76,7 +83,9 @@ class Arrival(NamedTuple):
         return np.asarray(information @ self.mc_covariance @ information)
 
 
-def coordinates(model: Model, psi: Floats, inside: Mask, R: Floats) -> Floats:
+def coordinates(
+    model: Model, psi: Floats, inside: Mask, R: Floats, frame: Floats | None = None
+) -> Floats:
     """The derivative (d, d) of psi in coordinates of orthogonal columns.
 
     Args:
@@ -84,9 +93,10 @@ def coordinates(model: Model, psi: Floats, inside: Mask, R: Floats) -> Floats:
       psi: (d,) finite parameters.
       inside: (d,) which are off their bounds, and told of by the data; see `told`.
       R: (p, p) upper triangular, with coefficients R beta of orthogonal columns.
+      frame: (d, d) `covariance_ways` there, if they were worked out.
     """
     space = model.space
-    back = covariance_ways(model, psi, inside)
+    back = covariance_ways(model, psi, inside) if frame is None else frame.copy()
     p = space.num_fixed
     if p and inside[:p].all() and len(R) == p and (np.diag(R) != 0.0).all():
         back[:p, :p] = lapack.dtrtri(R)[0]
@@ -153,7 +163,7 @@ def determined_inverse(at: Arrival, least: Floats) -> Determined:
     use = np.ix_(usable, usable)
     if not usable.any():
         return Determined(covariance, loose)
-    back = coordinates(at.model, at.psi, usable, at.R)
+    back = at.coordinates(usable)
     inner, turned = back[use], at.along(back)[use]
     scale = np.sqrt(np.abs(np.diag(turned)))
     scale = np.where(scale > 0.0, scale, 1.0)

@@ -162,6 +162,7 @@ def factored(data: Sums, model: Model, reml: bool, start: Params | None) -> Ende
             found.loglik,
             undetermined=undetermined,
             ways=ways,
+            frame=ways if place is stand_in else None,
         )
 
     def witness(at: Arrival) -> Evidence:

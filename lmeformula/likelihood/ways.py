@@ -8,8 +8,8 @@ determine the covariance well.
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg as sl
 
+from lmeformula.algebra.lambdas import triangular_solved
 from lmeformula.arrays import Floats, Mask
 from lmeformula.model.compile import Model
 
@@ -46,12 +46,11 @@ def covariance_ways(model: Model, psi: Floats, inside: Mask) -> Floats:
             # In units of what is seen of the effects: where these nearly go together, all others are large.
             effects, row = own @ factor, space.residual_sd(psi) ** 2
             seen = effects @ effects.T + row * term.num_levels / n * np.eye(k)
-            own = sl.solve_triangular(np.linalg.cholesky(seen), own, lower=True)
+            own = triangular_solved(np.linalg.cholesky(seen), own)
         half = slope[inside[place]] @ factor.T
         changes = own @ (half + half.transpose(0, 2, 1)) @ own.T
-        rows, columns = np.tril_indices(k)
-        forward = changes[:, rows, columns].T
-        if len(free) < len(rows):
+        forward = changes[:, np.tri(k, dtype=bool)].T
+        if len(free) < len(forward):
             # There are fewer: orthogonal directions among those that are left.
             forward = np.linalg.qr(forward, mode="r")
         if np.isfinite(forward).all() and np.linalg.cond(forward) < WORST:

@@ -119,6 +119,25 @@ def test_contrasts_as_a_matrix_and_as_a_base_level() -> None:
     assert based.names == ("Intercept", "a[T.a1]", "a[T.a3]")
 
 
+def test_what_is_remembered_of_a_matrix_is_neither_level_nor_number_nor_contrast() -> None:
+    """One structure after the other: levels of other names, in another order, with other numbers."""
+    design("y ~ a * x", CROSSED)
+    renamed = CROSSED.assign(
+        a=CROSSED["a"].map({"a1": "w", "a2": "u", "a3": "v"}), x=2.0 * CROSSED["x"]
+    )
+    made = design("y ~ a * x", renamed)
+    assert made.names == ("Intercept", "a[T.v]", "a[T.w]", "x", "a[T.v]:x", "a[T.w]:x")
+    is_v, is_w = ((renamed["a"] == level).to_numpy() * 1.0 for level in "vw")
+    x = renamed["x"].to_numpy()
+    expected = [np.ones_like(x), is_v, is_w, x, is_v * x, is_w * x]
+    np.testing.assert_array_equal(made.X, np.column_stack(expected))
+    for scale in (1.0, 3.0):
+        matrix = scale * np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+        coded = design("y ~ a", CROSSED, contrasts={"a": matrix}).X[:, 1:]
+        places = np.searchsorted(["a1", "a2", "a3"], CROSSED["a"])
+        np.testing.assert_array_equal(coded, matrix[places])
+
+
 def test_contrasts_of_a_call_go_by_its_name() -> None:
     made = design("y ~ factor(b)", CROSSED, contrasts={"factor(b)": "sum"})
     assert made.names == ("Intercept", "factor(b)[S.b1]")
