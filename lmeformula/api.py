@@ -160,13 +160,18 @@ def display_of(progress: bool | Progress, tolerance: float) -> Progress | None:
 FORMULAS = 'Give a formula for each parameter, {{"mu": "y ~ x + (1 | g)", "{}": "~ x"}}{}.'
 ELSEWHERE = {
     "ziformula": FORMULAS.format("zi", ', with a family such as "zero_inflated_poisson"'),
-    "dispformula": FORMULAS.format("sigma", "; the family says what the parameter is called"),
+    "dispformula": FORMULAS.format(
+        "sigma", '; "~ 0" for no residual, and the family says what the parameter is called'
+    ),
     "nAGQ": 'Use method="laplace" for nAGQ = 1, method="quadrature" for as many as are needed.',
     "subset": 'Give those rows alone as the data, data[data["x"] > 0].',
     "na_action": "Rows with missing values are left out, and counted in the summary.",
     "control": "Its parts are arguments themselves: tolerance, max_iterations, solver.",
     "prior": "There are none: this is maximum likelihood.",
     "priors": "There are none: this is maximum likelihood.",
+    "correlation": 'Write it as a term with the levels of time, and "~ 0" for sigma: us(0 + factor(t) | g) for '
+    "corSymm(form = ~ t | g), homcs for corCompSymm, ar1 for corAR1; us, cs, hetar1 with varIdent as well.",
+    "autocor": 'Write it as a term with the levels of time, ar1(0 + factor(t) | g), and "~ 0" for sigma.',
     "start": "A fit finds its own start.",
     "verbose": "progress=True shows how a fit goes.",
 }

@@ -8,6 +8,7 @@ from typing import Protocol
 from lmeformula.covariance.autoregressive import Autoregressive
 from lmeformula.covariance.compound_symmetry import CompoundSymmetry
 from lmeformula.covariance.diagonal import Diagonal
+from lmeformula.covariance.direct_sum import DirectSum
 from lmeformula.covariance.one_correlation import OneCorrelation
 from lmeformula.covariance.structure import Structure
 from lmeformula.covariance.toeplitz import Toeplitz
@@ -40,7 +41,21 @@ class Written(Protocol):
     def homogeneous(self) -> bool:
         """Whether all coefficients have one variance."""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of its coefficients."""
+
+    @property
+    def parts(self) -> int:
+        """How many groups of coefficients have a covariance of their own."""
+
 
 def structure_of(term: Written) -> Structure:
     """The structure of a term's covariance; of Student's t, of its scale matrix."""
-    return STRUCTURES[(term.covariance, term.homogeneous)]
+    each = STRUCTURES[(term.covariance, term.homogeneous)]
+    if term.parts == 1:
+        return each
+    own = len(term.columns) // term.parts
+    # Of variances alone, each their own, there are no blocks.
+    is_bare = each.num_params(own) == own == each.num_sds(own)
+    return STRUCTURES[("diag", False)] if is_bare else DirectSum(each, term.parts)

@@ -323,6 +323,9 @@ def group_all(
             names = group_columns(term.group.names, term.group.reserved)
             factors = [take(columns[name], rows) for name in names]
             groups[term.group.names] = group_rows(factors)  # type: ignore[arg-type]
+        if term.group.by and (term.group.by,) not in groups:
+            factor = take(columns[term.group.by], rows)
+            groups[(term.group.by,)] = group_rows([factor])  # type: ignore[list-item]
     return groups
 
 

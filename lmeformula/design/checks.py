@@ -13,7 +13,7 @@ from lmeformula.formula.reserved import RESERVED_FUNCTIONS
 
 # What to write instead of calls around grouping factors.
 _GROUPS = {
-    "gr": 'Of gr() only dist = "student" is fitted; the plain grouping factor has normal effects.',
+    "gr": 'Of gr() either dist = "student" or by = a is fitted; the plain grouping factor has normal effects.',
     "mm": "Multi-membership terms cannot be modelled; give each row one group.",
 }
 

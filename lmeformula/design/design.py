@@ -44,6 +44,9 @@ class TermBlock:
       prior: of the coefficients of a level.
       role: whether predictions without random effects keep it.
       predictors: (k) which of the model's linear predictors each coefficient adds to; by default the first.
+      parts: how many groups of columns, one after another, have a covariance of their own each: one for each
+        level of a in gr(g, by = a).
+      part_of: (l,) int32 which of these a level of the factor has; None where there is one.
     """
 
     name: str
@@ -59,6 +62,8 @@ class TermBlock:
     prior: Prior = NORMAL
     role: Role = "group"
     predictors: tuple[int, ...] = ()
+    parts: int = 1
+    part_of: Codes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.predictors:

@@ -16,6 +16,7 @@ from lmeformula.design.grouping import Grouping
 from lmeformula.design.labels import label
 from lmeformula.design.margins import model_matrix_by_margins
 from lmeformula.design.matrix import model_matrix
+from lmeformula.design.parts import by_parts
 from lmeformula.design.values import Categories, Column, Logicals
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError
@@ -63,23 +64,24 @@ def term_blocks(
         ]
         _check_distinct(linked, [part.names for part in parts])
         grouping, index = groups[term.group.names]
-        blocks.append(
-            TermBlock(
-                name=unique_name(term.group.label, seen, taken),
-                columns=tuple(name for part in parts for name in part.names),
-                values=parts[0].values
-                if len(parts) == 1
-                else np.column_stack([part.values for part in parts]),
-                group=term.group.label,
-                factors=term.group.names,
-                levels=grouping.levels,
-                index=index.astype(np.int32, copy=False),
-                covariance=term.covariance.kind,
-                homogeneous=bool(term.covariance.homogeneous),
-                block=term.block,
-                prior=PRIORS[term.group.distribution],
-            )
+        block = TermBlock(
+            name=unique_name(term.group.label, seen, taken),
+            columns=tuple(name for part in parts for name in part.names),
+            values=parts[0].values
+            if len(parts) == 1
+            else np.column_stack([part.values for part in parts]),
+            group=term.group.label,
+            factors=term.group.names,
+            levels=grouping.levels,
+            index=index.astype(np.int32, copy=False),
+            covariance=term.covariance.kind,
+            homogeneous=bool(term.covariance.homogeneous),
+            block=term.block,
+            prior=PRIORS[term.group.distribution],
         )
+        if term.group.by:
+            block = by_parts(block, term, *groups[(term.group.by,)])
+        blocks.append(block)
     return tuple(blocks)
 
 

@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 
 from lmeformula.arguments import kinds
-from lmeformula.arrays import Floats
+from lmeformula.arrays import Floats, Ints
 from lmeformula.design.arguments import row_argument
 from lmeformula.design.build import prior_weights, sum_offsets, without_reserved
 from lmeformula.design.design import Design, NewRows, ResponseBlock, TermBlock, recipe_of
 from lmeformula.design.evaluate import Scope
 from lmeformula.design.fixed import Matrix, columns_of
 from lmeformula.design.frame import Frame, open_frame
-from lmeformula.design.grouping import match_rows
+from lmeformula.design.grouping import Grouping, match_rows
+from lmeformula.design.parts import check_parts
 from lmeformula.design.random import term_blocks
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import check_trials, response_block, response_parts
 from lmeformula.design.side_by_side import joined_rows, term_places
 from lmeformula.design.used import columns_used
-from lmeformula.design.values import Column, Numbers, as_floats, take
+from lmeformula.design.values import Column, Numbers, as_floats, categories, listed, take
 from lmeformula.design.variables import (
     complete_rows,
     evaluate_formula,
@@ -111,6 +112,9 @@ def rebuild(
             matched[term.group.names] = (grouping, index)
             if unknown:
                 unseen[term.group.label] = unknown
+            if term.group.by:
+                factor = take(values.groups[term.group.by], rows)
+                matched[(term.group.by,)] = _known_group(term, recipe, factor)
         block, parts = None, on_rows(values.response, rows)
         if response and model.response is not None:
             known = design.response.levels if design.response is not None else ()
@@ -121,6 +125,8 @@ def rebuild(
         if has_groups:
             found = term_blocks(model.random, variables, matched, num_rows)
             terms = _all_terms(design, built, found, num_rows)
+            for block_of_rows, fitted in zip(terms, design.terms, strict=True):
+                check_parts(block_of_rows, fitted.part_of)
         return NewRows(
             X=X,
             names=design.names,
@@ -160,6 +166,20 @@ def columns_on(design: Design, newdata: Mapping[str, Any], terms: TermSum) -> Ma
 def _scope(recipe: Recipe, newdata: object, formula: Formula, named: Sequence[str]) -> Scope:
     frame = open_frame(newdata, lambda columns: [*columns_used(formula, columns), *named])
     return Scope(frame, recipe.functions, recipe.memory, True)
+
+
+def _known_group(term: RandomTerm, recipe: Recipe, factor: Column) -> tuple[Grouping, Ints]:
+    """What covariances differ by, on new rows: each has to be of a level that has one."""
+    by = term.group.by
+    grouping = recipe.groupings[(by,)]
+    index, unknown = match_rows(grouping, [categories(factor)])
+    if unknown:
+        raise FormulaDataError(
+            f"'{by}' has levels that the data of the fit did not have: {listed(unknown)}",
+            span=term.group.span,
+            hint=f"Covariances are known for {listed(grouping.levels)}.",
+        )
+    return grouping, index
 
 
 def _of_terms(model: Formula, built: tuple[bool, ...]) -> tuple[RandomTerm, ...]:

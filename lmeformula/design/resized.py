@@ -125,6 +125,7 @@ def _term(term: TermBlock, source: Ints, copy: Ints, index: Ints) -> TermBlock:
         values=np.ascontiguousarray(term.values[source]),
         levels=names,
         index=place.reshape(-1).astype(np.int32),
+        part_of=None if term.part_of is None else term.part_of[levels[1]],
     )
 
 

@@ -90,7 +90,8 @@ def evaluate_formula(
     grouping = [
         (name, term.group.span)
         for term in random
-        for name in group_columns(term.group.names, term.group.reserved)
+        for name in (*group_columns(term.group.names, term.group.reserved), term.group.by)
+        if name
     ]
     check_names(chain(response_variables, variables, formula.fixed.offsets), grouping, scope)
     response = {variable: _evaluated(variable, scope) for variable in response_variables}

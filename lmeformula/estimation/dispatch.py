@@ -94,6 +94,11 @@ def estimate(
             "a model without a residual is fitted exactly, by the direct solver",
             hint='Leave method and solver out, or let a residual be estimated: leave "sigma" out.',
         )
+    if method == "mcem" and any(t.structure.correlations == "blocks" for t in model.space.terms):
+        raise ModelError(
+            "Monte Carlo EM does not fit correlations that differ by the levels of a factor, gr(g, by = a)",
+            hint='Use method="laplace".',
+        )
     if is_gaussian and not is_student:
         check_numbers(model.design)
     if method == "mcem" or (method in INTEGRATING and not model.family.has_derivatives):

@@ -34,7 +34,8 @@ def check_response_on_right(formula: ir.FormulaRecord, report: Report) -> None:
             if variable == response:
                 report.error("response_on_right", variable.span, name=name)
     for random in formula.random:
-        if isinstance(response, ir.Column) and response.name in random.group.names:
+        named = (*random.group.names, random.group.by)
+        if isinstance(response, ir.Column) and response.name in named:
             report.error("response_on_right", random.group.span, name=name)
 
 

@@ -57,7 +57,9 @@ def without_place(variable: ir.Expression) -> ir.Expression:
 
 def grouping_columns(formula: Formula) -> Iterator[str]:
     """Yield the columns that grouping factors are made of, each once."""
-    yield from dict.fromkeys(name for term in formula.random for name in term.group.names)
+    groups = [term.group for term in formula.random]
+    names = [name for group in groups for name in (*group.names, group.by) if name]
+    yield from dict.fromkeys(names)
 
 
 def columns_of_response(response: ir.Response | None) -> Iterator[str]:

@@ -131,7 +131,8 @@ def group_words(group: ir.GroupingFactor, terms: tuple[ir.RandomTerm, ...]) -> s
 def covariance_words(term: ir.RandomTerm) -> str:
     """Say how the coefficients of a term vary together, and with what tails."""
     tails = ", by Student's t distribution" if term.group.distribution == "student" else ""
-    return _covariance_words(term) + tails
+    each = f", for each level of {name_text(term.group.by)} by itself" if term.group.by else ""
+    return _covariance_words(term) + tails + each
 
 
 def _covariance_words(term: ir.RandomTerm) -> str:
@@ -171,6 +172,11 @@ def num_parameters(kind: str, homogeneous: bool | None, k: int) -> int | None:
 
 def count_words(term: ir.RandomTerm) -> str:
     """Say how many variance parameters a term has, as far as that is known without data."""
+    each = f", for each level of {name_text(term.group.by)}" if term.group.by else ""
+    return _count_words(term) + each
+
+
+def _count_words(term: ir.RandomTerm) -> str:
     kind, homogeneous = term.covariance.kind, term.covariance.homogeneous
     k = num_columns(term.columns)
     count = num_parameters(kind, homogeneous, k)

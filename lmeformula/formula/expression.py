@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from lmeformula.formula import ir
 from lmeformula.formula.mistakes import Report
-from lmeformula.formula.reserved import ONLY_STRUCTURES, STRUCTURES, VALUE_FUNCTIONS
+from lmeformula.formula.reserved import OF_MMRM, ONLY_STRUCTURES, STRUCTURES, VALUE_FUNCTIONS
 from lmeformula.formula.tree import MAX_DEPTH
 
 # A chain of operations is as high as it is long, and who evaluates an expression may do so recursively.
@@ -129,6 +129,8 @@ def is_number(node: ir.Expression) -> bool:
 
 def bar_cure(function: str) -> str:
     """Say what to write instead of f(x | g)."""
+    if function in OF_MMRM:
+        return f"{OF_MMRM[function]}; one variance for all have homcs, ar1 and homtoep."
     similar = get_close_matches(function, STRUCTURES, n=1)
     if similar:
         return f"Did you mean {similar[0]}(x | g)?"

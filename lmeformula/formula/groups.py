@@ -50,7 +50,7 @@ def is_reserved_call(node: ir.Expression | ir.GroupingFactor) -> TypeGuard[ir.Ca
 def reserved_group(call: ir.Call, report: Report) -> ir.GroupingFactor:
     """Return the grouping factor of a reserved call, named by its text after an "@".
 
-    Of brms's arguments of gr() the distribution of the effects is ours as well.
+    Of brms's arguments of gr() the distribution of the effects is ours as well, and what covariances differ by.
     """
     values(call, report)
     match call.arguments:
@@ -58,7 +58,12 @@ def reserved_group(call: ir.Call, report: Report) -> ir.GroupingFactor:
             ir.Argument(ir.Column(name), ""),
             ir.Argument(ir.Text("gaussian" | "student" as distribution), "dist"),
         ) if call.function == "gr":
-            return ir.GroupingFactor((name,), None, distribution, call.span)
+            return ir.GroupingFactor((name,), None, distribution, span=call.span)
+        case (
+            ir.Argument(ir.Column(name), ""),
+            ir.Argument(ir.Column(by), "by"),
+        ) if call.function == "gr":
+            return ir.GroupingFactor((name,), by=by, span=call.span)
     return ir.GroupingFactor(("@" + expression_text(call),), call, span=call.span)
 
 

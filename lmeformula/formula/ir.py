@@ -271,13 +271,15 @@ class GroupingFactor:
     """One column, or several joined by ":" whose observed combinations are the levels, as displayed.
 
     `reserved` is the call of a grouping syntax of brms that parses but cannot be fitted, such as
-    gr(g, by = a) or mm(g, h); `names` is then its text after an "@", and `lf.compile` refuses it by name.
-    `distribution` is that of the effects: "gaussian", or "student" of gr(g, dist = "student").
+    mm(g, h); `names` is then its text after an "@", and `lf.compile` refuses it by name.
+    `distribution` is that of the effects: "gaussian", or "student" of gr(g, dist = "student"). `by` is the
+    column of gr(g, by = a), whose levels have a covariance of their own each; "" without.
     """
 
     names: tuple[str, ...]
     reserved: Call | None = None
     distribution: str = "gaussian"
+    by: str = ""
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property

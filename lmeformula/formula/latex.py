@@ -97,7 +97,7 @@ def distributions(terms: Sequence[ir.RandomTerm]) -> Iterator[str]:
 
 def distribution(term: ir.RandomTerm, numbers: Sequence[int]) -> str:
     """Write the distribution of a random-effects term's coefficients, or of several terms' with one label."""
-    index = str(numbers[0])
+    index = str(numbers[0]) + (f",{text(term.group.by)}[j]" if term.group.by else "")
     is_student = term.group.distribution == "student"
     family = rf"\mathrm{{t}}_{{\nu_{{{index}}}}}" if is_student else r"\mathcal{N}"
     is_plain = term.covariance.kind == UNSTRUCTURED and not term.block

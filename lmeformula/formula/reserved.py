@@ -59,13 +59,26 @@ RESERVED_FUNCTIONS = MappingProxyType(
             "Penalised smooths cannot be modelled; bs(x, df = 5) or poly(x, 3) give a fixed curve.",
         ),
         **dict.fromkeys(("nlf", "lf", "nl"), "Non-linear formulas cannot be modelled."),
+        **{
+            name: f'Write {structure}(0 + factor(t) | g) in the formula of mu, and "~ 0" in that of sigma.'
+            for name, structure in (("ar", "ar1"), ("cosy", "homcs"), ("unstr", "us"))
+        },
         **dict.fromkeys(
-            ("ar", "ma", "arma", "cosy", "unstr", "sar", "car", "fcor"),
-            "Correlated errors cannot be modelled; ar1(0 + factor(t) | g) correlates effects over time.",
+            ("ma", "arma", "sar", "car", "fcor"),
+            "Errors that are so correlated cannot be modelled; ar1(0 + factor(t) | g) correlates over time.",
         ),
         "mmc": "Multi-membership terms cannot be modelled.",
         "fulldummy": "Write 0 + a before the bar for one coefficient per level: (0 + a | g).",
         **dict.fromkeys(("mvbind", "mvbrmsformula"), "Fit one response at a time."),
+    }
+)
+
+# Structures of the mmrm package that have another name here.
+OF_MMRM = MappingProxyType(
+    {
+        **{name: f"Write {name[:-1]}(0 + visit | g)" for name in ("csh", "toeph")},
+        "ar1h": "Write hetar1(0 + visit | g)",
+        **dict.fromkeys(("ad", "adh"), "Write toep(0 + visit | g), or us where that is not enough"),
     }
 )
 

@@ -170,6 +170,8 @@ def group_text(group: ir.GroupingFactor) -> str:
     names = ":".join(map(name_text, group.names))
     if group.distribution != "gaussian":
         return f'gr({names}, dist = "{group.distribution}")'
+    if group.by:
+        return f"gr({names}, by = {name_text(group.by)})"
     return names
 
 

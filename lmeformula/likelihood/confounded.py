@@ -230,7 +230,7 @@ def _differ(term: TermShape, covariance: Floats, ways: Floats) -> Mask:
 def _moves(term: TermShape, root: Floats) -> Floats:
     """(m, k, k) a basis of how the covariance of a term, of scaled columns, can change."""
     k, correlations = len(root), term.structure.correlations
-    if k > 1 and correlations in ("one", "lags"):
+    if k > 1 and correlations in ("one", "lags", "blocks"):
         return np.zeros((0, k, k))
     if term.structure.num_params(k) == 1:
         return np.asarray((root @ root.T / np.trace(root @ root.T))[None])

@@ -320,6 +320,12 @@ def _check_terms(design: Design) -> None:
                 f"the covariance structure {term.covariance} cannot be fitted yet",
                 hint=f"Structures that can: {', '.join(KINDS)}; all but us with hom = TRUE or FALSE.",
             )
+        if term.parts > 1 and term.homogeneous:
+            raise refused(
+                f"the covariance structure {term.covariance} with one variance is the same for all levels of "
+                f"'{first[1].group.by}'",
+                hint="With gr(g, by = a) there are us, diag, cs, toep and hetar1, with a variance for each.",
+            )
         if not term.prior.has_df:
             continue
         if design.num_predictors > 1:

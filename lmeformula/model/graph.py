@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmeformula.covariance.direct_sum import DirectSum
+from lmeformula.covariance.structure import Structure
 from lmeformula.design.design import Design
 from lmeformula.files import located, write_whole
 from lmeformula.model.graphviz import run_dot
@@ -163,11 +165,17 @@ def covariance_parameters(effects: Effects) -> list[Node]:
     shape = () if k == 1 or effects.has_one_variance else (k,)
     parameters = [Node(f"stddev_{name}", "parameter", shape)]
     if effects.is_correlated:
-        pairs = {"one": (), "lags": (k - 1,), "each": (k, k)}[effects.structure.correlations]
-        parameters.append(Node(f"correlation_{name}", "parameter", pairs))
+        parameters.append(Node(f"correlation_{name}", "parameter", _pairs(effects.structure, k)))
     if effects.has_df:
         parameters.append(Node(f"df_{name}", "parameter", ()))
     return parameters
+
+
+def _pairs(structure: Structure, k: int) -> tuple[int, ...]:
+    """The shape of a term's correlations."""
+    if isinstance(structure, DirectSum):
+        return (structure.count, *_pairs(structure.structure, k // structure.count))
+    return {"one": (), "lags": (k - 1,), "each": (k, k)}[structure.correlations]
 
 
 def latent_node(effects: Effects) -> Node:

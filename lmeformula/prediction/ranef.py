@@ -40,7 +40,12 @@ def ranef(fit: FittedModel, cond_sd: bool = True) -> pd.DataFrame:
         }
         if cond_sd:
             columns["sd"] = np.sqrt(np.diagonal(cov, axis1=1, axis2=2)).reshape(-1)
-        frames.append(pd.DataFrame(columns))
+        frame = pd.DataFrame(columns)
+        if block.part_of is not None:
+            # A level has the coefficients of its own covariance.
+            own = block.part_of[:, None] == np.repeat(np.arange(block.parts), k // block.parts)
+            frame = frame[own.reshape(-1)]
+        frames.append(frame)
     if not frames:
         names = ["group", "level", "term", "value", *(["sd"] if cond_sd else [])]
         return pd.DataFrame({name: [] for name in names})

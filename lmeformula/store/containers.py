@@ -135,14 +135,18 @@ class Record:
     own: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Any, Reader], None] = lambda value, source: None
-    later: Mapping[str, str | None] = field(default_factory=dict)
+    later: Mapping[str, str | int | None] = field(default_factory=dict)
 
     def write(self, value: Any, out: Writer) -> Json:
         """By name."""
         found = {}
         for name, codec in self.fields.items():
             each = getattr(value, self.renamed.get(name, name))
-            if name in self.later and isinstance(each, str | None) and each == self.later[name]:
+            if (
+                name in self.later
+                and isinstance(each, str | int | None)
+                and each == self.later[name]
+            ):
                 continue
             with out.at(name):
                 found[name] = codec.write(each, out)

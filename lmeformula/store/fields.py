@@ -68,9 +68,12 @@ TERM = Record(
             lambda value, out: value.name,
             lambda found, source: PRIORS[choice(tuple(PRIORS)).read(found, source)],
         ),
+        "parts": whole(1),
+        "part_of": maybe(Array(("",), "<i4")),
     },
     own=("k",),
     renamed={"distribution": "prior"},
+    later={"parts": 1, "part_of": None},
 )
 
 

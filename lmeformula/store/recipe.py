@@ -115,6 +115,7 @@ def recipe_codec(formula: Formula, functions: Functions) -> Record:
     all_calls = {expression_text(c): c for e in expressions(formula) for c in calls(e)}
     variables = {label(v): v for v in predictors(formula)}
     groups = {term.group.label: term.group.names for term in formula.random}
+    groups |= {term.group.by: (term.group.by,) for term in formula.random if term.group.by}
     memory = Record(
         Memory,
         {
@@ -147,7 +148,8 @@ def check_recipe(recipe: Recipe, formula: Formula, source: Reader) -> None:
             if call not in recipe.memory.calls:
                 source.refuse(f"what {expression_text(call)} learned is missing")
     for term in formula.random:
-        if term.group.names not in recipe.groupings:
+        by = ((term.group.by,),) if term.group.by else ()
+        if any(names not in recipe.groupings for names in (term.group.names, *by)):
             source.refuse(f"the levels of {term.group.label} are missing")
     for variable in predictors(formula):
         column = recipe.memory.columns.get(getattr(variable, "name", ""))

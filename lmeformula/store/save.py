@@ -251,6 +251,13 @@ def _check_predictor(design: Design, source: Reader) -> None:
             source.refuse("the grouping factors are not those of the formula")
         if (term.covariance, term.homogeneous) not in STRUCTURES:
             source.refuse(f"there is no covariance structure {term.covariance!r}")
+        own = term.part_of
+        if (own is None) != (term.parts == 1) or len(term.columns) % term.parts:
+            source.refuse(f"the columns of {term.group} are not those of its covariances")
+        if own is not None and not (
+            len(own) == len(term.levels) and ((own >= 0) & (own < term.parts)).all()
+        ):
+            source.refuse(f"levels of {term.group} have covariances that do not exist")
         index: object = term.index
         if isinstance(index, np.ndarray) and not (
             ((index >= 0) & (index < len(term.levels))).all()
