@@ -15,6 +15,7 @@ from lmeformula.arguments.elsewhere import IN_R, OF_THE_PACKAGE, answer
 from lmeformula.em import recognise
 from lmeformula.errors import ArgumentError as ArgumentError
 from lmeformula.errors import CheckpointError as CheckpointError
+from lmeformula.errors import ClusterError as ClusterError
 from lmeformula.errors import ColumnNotFoundError as ColumnNotFoundError
 from lmeformula.errors import ConvergenceError as ConvergenceError
 from lmeformula.errors import DatasetError as DatasetError
@@ -81,6 +82,7 @@ _MODULES = ("datasets", "em", "sklearn")
 __all__ = [
     "ArgumentError",
     "CheckpointError",
+    "ClusterError",
     "ColumnNotFoundError",
     "ConvergenceError",
     "DatasetError",

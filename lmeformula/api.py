@@ -192,6 +192,7 @@ def fit(
     offset: Any = None,
     frequency: Any = None,
     merge: bool = False,
+    cluster: Any = None,
     dtype: str = "float64",
     double_bar: str = "split",
     method: str = "auto",
@@ -232,6 +233,9 @@ def fit(
       merge: of rows that are elsewhere, such as in files, put identical ones together, as one with a frequency:
         the fit is the same, at the cost of those that are distinct. Where they are hardly alike they are left
         as they are; `fit.diagnostics` says which it was.
+      cluster: a distributed.Client, with whose workers the rows stay while this process has parameters and
+        effects: of Gaussian models. A Dask data frame stays with the current client by default; False reads it
+        here.
       dtype: "float64" or "float32" of Monte Carlo fits.
       double_bar: what `||` means, as in `parse`.
       method: "exact", "quadrature", "laplace", "mcem" or "auto"; this and what follows as in `estimate`.
@@ -254,6 +258,7 @@ def fit(
       ModelError: if the model cannot be fitted as asked.
       CheckpointError: if the checkpoint is of another fit, damaged, or in use by another process.
       OSError: if its folder cannot be made, or written to.
+      ClusterError: if workers are lost for good, out of memory, or of other versions.
     Example:
       >>> import lmeformula as lf
       >>> fitted = lf.fit("Reaction ~ Days + (Days|Subject)", lf.datasets.load("sleepstudy"))
@@ -277,6 +282,7 @@ def fit(
             offset=offset,
             frequency=frequency,
             merge=merge,
+            cluster=cluster,
         )
         design_seconds = time.perf_counter() - began
         found = estimate(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import traceback
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 LONGEST_LINE = 100
@@ -200,6 +201,23 @@ class FolderNotFoundError(LmeFormulaError, FileNotFoundError):
     """A file was to be written into a folder that is not there."""
 
     __str__ = LmeFormulaError.__str__  # OSError would print its own fields
+
+
+class ClusterError(LmeFormulaError, RuntimeError):
+    """Workers, or the scheduler, of a cluster are gone, out of memory, or of other versions.
+
+    Attributes:
+      estimates: the parameters that a fit had come to, by name; empty before the first.
+    """
+
+    estimates: Mapping[str, float] = MappingProxyType({})
+
+    def had(self, estimates: Mapping[str, float]) -> None:
+        """Say what the estimates were in the last iteration."""
+        self.estimates = dict(estimates)
+        shown = ", ".join(f"{name} {value:.6g}" for name, value in estimates.items())
+        self.hint = f"{self.hint}\nThe last iteration had {shown}."
+        self.args = (self.problem, self.code, self.formula, self.span, self.hint)
 
 
 class DatasetError(LmeFormulaError, OSError):

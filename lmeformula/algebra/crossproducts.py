@@ -7,6 +7,7 @@ diagonal; the others (the rest) follow in formula order.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from lmeformula.algebra.pairs import Pairs
 from lmeformula.algebra.sparse_patterns import with_elements
 from lmeformula.arrays import Codes, Floats
 from lmeformula.design.design import TermBlock
+from lmeformula.design.shards import lead_of
 
 # With so few rows sparse products spend their time on being called.
 FEW_ROWS = 4000
@@ -48,6 +50,21 @@ class Layout(NamedTuple):
     lead_size: int
     places: tuple[slice, ...]
     places_in_rest: tuple[slice, ...]
+
+    @classmethod
+    def of_sizes(cls, sizes: tuple[tuple[int, int], ...], lead: int) -> Layout:
+        """The layout of terms of (l, k), without rows."""
+        counts = [levels * k for levels, k in sizes]
+        rest = tuple(j for j in range(len(sizes)) if j != lead)
+        starts = [0] * len(sizes)
+        size = start = counts[lead]
+        for j in rest:
+            starts[j] = start
+            start += counts[j]
+        places = tuple(slice(at, at + count) for at, count in zip(starts, counts, strict=True))
+        in_rest = tuple(slice(place.start - size, place.stop - size) for place in places)
+        total = sum(counts)
+        return cls(sizes, lead, rest, (), tuple(starts), (), total, size, places, in_rest)
 
     def place(self, term: int) -> slice:
         """Where the effects of a term are in a vector of all effects."""
@@ -116,29 +133,23 @@ class Layout(NamedTuple):
         first = parts[0]
         joined = np.empty((self.num_effects, *first.shape[2:]))
         for j, part in enumerate(parts):
-            joined[self.place(j)] = part.reshape(-1, *first.shape[2:])
+            joined[self.place(j)] = part.reshape(math.prod(self.sizes[j]), *first.shape[2:])
         return joined
 
 
-def layout(terms: tuple[TermBlock, ...]) -> Layout:
-    """Lay out the effects of `terms`; at least one term."""
+def layout(terms: tuple[TermBlock, ...], lead: int | None = None) -> Layout:
+    """Lay out the effects of `terms`; at least one term.
+
+    Args:
+      terms: with their rows.
+      lead: place of the lead term; that with the most effects by default.
+    """
     sizes = tuple((len(term.levels), len(term.columns)) for term in terms)
-    counts = [levels * k for levels, k in sizes]
-    lead = int(np.argmax(counts))
-    rest = tuple(j for j in range(len(terms)) if j != lead)
-    starts = [0] * len(terms)
-    start = counts[lead]
-    for j in rest:
-        starts[j] = start
-        start += counts[j]
     # Rows have as many columns in one term as in another: what says so is there once.
     pointers = {k: np.arange(0, len(terms[0].index) * k + 1, k, dtype=np.int32) for _, k in sizes}
     matrices = tuple(model_matrix(term, pointers[len(term.columns)]) for term in terms)
-    size = counts[lead]
-    places = tuple(slice(at, at + count) for at, count in zip(starts, counts, strict=True))
-    in_rest = tuple(slice(place.start - size, place.stop - size) for place in places)
-    found = Layout(sizes, lead, rest, (), tuple(starts), (), sum(counts), size, places, in_rest)
-    return found.with_matrices(matrices)
+    plan = Layout.of_sizes(sizes, lead_of(terms) if lead is None else lead)
+    return plan.with_matrices(matrices)
 
 
 def model_matrix(term: TermBlock, pointers: Codes | None = None) -> sp.csr_array:

@@ -15,8 +15,8 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import Layout, times_blocks
 from lmeformula.algebra.lambdas import times_lambda
-from lmeformula.algebra.sparseproducts import Pair, SparseProducts
-from lmeformula.arrays import Codes, Floats
+from lmeformula.algebra.products import Products
+from lmeformula.arrays import Floats
 
 
 class Eliminated(NamedTuple):
@@ -35,7 +35,7 @@ class Eliminated(NamedTuple):
     """
 
     plan: Layout
-    products: SparseProducts
+    products: Products
     lambdas: tuple[Floats, ...]
     lead_inverse: Floats
     roots_inverse: tuple[Floats, ...]
@@ -60,12 +60,8 @@ class Eliminated(NamedTuple):
             times_blocks(blocks, columns[place])
             for blocks, place in zip(self.outward, places, strict=True)
         ]
-        pull = times_blocks(self.middle, self._forward(scaled))
         found = np.empty_like(columns)
-        sums = [-(pair.backward @ pull) for pair in self.products.between]
-        for i, j, pair in self.products.across:
-            sums[i] += pair.forward @ scaled[j]
-            sums[j] += pair.backward @ scaled[i]
+        sums = self.products.reduced(self.middle, scaled)
         for part, blocks, own, place in zip(sums, self.outward, self.own, places, strict=True):
             found[place] = times_blocks(blocks, part, transpose=True)
             found[place] += times_blocks(own, columns[place])
@@ -78,9 +74,10 @@ class Eliminated(NamedTuple):
         found[:size] = times_blocks(self.lead_inverse, right[:size])
         pull = times_blocks(self.lead_inverse, found[:size], transpose=True)
         pull = times_lambda(self.lambdas[self.plan.lead], pull)
-        for number, (j, pair) in enumerate(zip(self.plan.rest, self.products.between, strict=True)):
+        backward = self.products.backward(pull)
+        for number, (j, own) in enumerate(zip(self.plan.rest, backward, strict=True)):
             place = self.plan.place(j)
-            part = right[place] - times_lambda(self.lambdas[j].T, pair.backward @ pull)
+            part = right[place] - times_lambda(self.lambdas[j].T, own)
             found[place] = times_blocks(self.roots_inverse[number], part)
         return found
 
@@ -93,7 +90,7 @@ class Eliminated(NamedTuple):
             place = self.plan.place(j)
             found[place] = times_blocks(self.roots_inverse[number], half[place], transpose=True)
             scaled.append(times_lambda(self.lambdas[j], found[place]))
-        push = times_lambda(self.lambdas[self.plan.lead].T, self._forward(scaled))
+        push = times_lambda(self.lambdas[self.plan.lead].T, self.products.forward(scaled))
         top = half[:size] - times_blocks(self.lead_inverse, push)
         found[:size] = times_blocks(self.lead_inverse, top, transpose=True)
         return found
@@ -109,26 +106,13 @@ class Eliminated(NamedTuple):
         blocks: list[Floats] = [np.empty(0)] * len(plan.sizes)
         lead = np.einsum("lca,lcb->lab", self.lead_inverse, self.lead_inverse)
         left = lead @ self.lambdas[plan.lead].T
-        for number, (j, pair) in enumerate(zip(plan.rest, self.products.between, strict=True)):
-            root = self.roots_inverse[number]
+        for j, root in zip(plan.rest, self.roots_inverse, strict=True):
             blocks[j] = np.einsum("lca,lcb->lab", root, root)
-            right = self.outward[number]
-            lead += _sum_squares(left, pair, right)
-        blocks[plan.lead] = lead
+        blocks[plan.lead] = lead + self.products.squares(left, list(self.outward))
         return tuple(blocks)
 
-    def _forward(self, scaled: list[Floats]) -> Floats:
-        """(lead_size, m): the block between times columns of each term of the rest."""
-        parts = zip(self.products.between, scaled, strict=True)
-        found = [pair.forward @ part for pair, part in parts]
-        if not found:
-            return np.zeros((self.plan.lead_size, 1))
-        for part in found[1:]:
-            found[0] += part
-        return np.asarray(found[0])
 
-
-def eliminate(plan: Layout, products: SparseProducts, lambdas: tuple[Floats, ...]) -> Eliminated:
+def eliminate(plan: Layout, products: Products, lambdas: tuple[Floats, ...]) -> Eliminated:
     """Eliminate the lead term and find the diagonal blocks of what is left.
 
     Args:
@@ -144,9 +128,9 @@ def eliminate(plan: Layout, products: SparseProducts, lambdas: tuple[Floats, ...
     lead_inverse, log_det = _invert_roots(first.T @ products.lead @ first)
     middle = first @ np.einsum("lca,lcb->lab", lead_inverse, lead_inverse) @ first.T
     roots, own, outward = [], [], []
-    for j, diagonal, pair in zip(plan.rest, products.diagonal, products.between, strict=True):
+    inner = products.inner(middle)
+    for j, diagonal, taken in zip(plan.rest, products.diagonal, inner, strict=True):
         factor = lambdas[j]
-        taken = _sum_inner(pair, middle, len(diagonal))
         root, part = _invert_roots(factor.T @ (diagonal - taken) @ factor)
         whole = factor.T @ diagonal @ factor + np.eye(len(factor))
         turned = root.transpose(0, 2, 1)
@@ -178,35 +162,3 @@ def _invert_roots(blocks: Floats) -> tuple[Floats, float]:
     root = np.linalg.cholesky(blocks + np.eye(k))
     log_det = 2.0 * float(np.log(np.diagonal(root, axis1=1, axis2=2)).sum())
     return np.asarray(np.linalg.inv(root), float), log_det
-
-
-def _sum_inner(pair: Pair, middle: Floats, num_levels: int) -> Floats:
-    """(l, k, k) of the second term: sum over its pairs of B' middle B, B the pair's block."""
-    inner = _sandwich(pair.blocks.transpose(0, 2, 1), middle[pair.first])
-    return _sum_by(pair.second, inner, num_levels)
-
-
-def _sum_squares(left: Floats, pair: Pair, right: Floats) -> Floats:
-    """(l, k, k) of the first term: sum over its pairs of F F', F = left B right."""
-    if pair.blocks.shape[1:] == (1, 1):
-        inner = (left[pair.first] * pair.blocks * right[pair.second]) ** 2
-    else:
-        part = left[pair.first] @ pair.blocks @ right[pair.second]
-        inner = part @ part.transpose(0, 2, 1)
-    return _sum_by(pair.first, inner, len(left))
-
-
-def _sandwich(outer: Floats, inner: Floats) -> Floats:
-    """outer inner outer' for each of m."""
-    if outer.shape[1:] == (1, 1):
-        return np.asarray(outer**2 * inner)
-    return np.asarray(outer @ inner @ outer.transpose(0, 2, 1))
-
-
-def _sum_by(level: Codes, blocks: Floats, num_levels: int) -> Floats:
-    k = blocks.shape[1]
-    found = np.empty((num_levels, k, k))
-    for a in range(k):
-        for b in range(k):
-            found[:, a, b] = np.bincount(level, blocks[:, a, b], num_levels)
-    return found

@@ -22,7 +22,7 @@ from lmeformula.algebra.probes import (
     solve_sides,
     summarize,
 )
-from lmeformula.algebra.sparseproducts import Meetings, sparse_products
+from lmeformula.algebra.sparseproducts import Meetings, SparseProducts, sparse_products
 from lmeformula.arrays import Floats
 
 # Relative residual of single equations.
@@ -50,7 +50,13 @@ class ProbedFactor(ByModes):
     @property
     def meetings(self) -> Meetings:
         """Where the terms of the design meet."""
-        return self.eliminated.products.meetings
+        return self._in_memory.meetings
+
+    @property
+    def _in_memory(self) -> SparseProducts:
+        """The products, of rows that are here."""
+        assert isinstance(self.eliminated.products, SparseProducts)
+        return self.eliminated.products
 
     @property
     def plan(self) -> Layout:
@@ -195,7 +201,7 @@ class ProbedFactor(ByModes):
         inner = np.einsum("lca,lcb->lab", factor.lead_inverse, factor.lead_inverse)
         left = inner @ self.lambdas[plan.lead].T
         for j, pair, meeting in zip(
-            plan.rest, factor.products.between, self.meetings.between, strict=True
+            plan.rest, self._in_memory.between, self.meetings.between, strict=True
         ):
             right = self.lambdas[j] @ base[j]
             block = left[pair.first] @ pair.blocks @ right[pair.second]

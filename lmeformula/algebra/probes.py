@@ -226,6 +226,7 @@ def near_null(factor: Eliminated) -> Floats:
     size, places = factor.rest_size, factor.places()
     is_small = [place.stop - place.start <= SMALL_TERM for place in places]
     columns = [np.zeros((size, 0))]
+    met = factor.products.shares(is_small)
     for number, place in enumerate(places):
         if is_small[number]:
             units = np.zeros((size, place.stop - place.start))
@@ -233,7 +234,7 @@ def near_null(factor: Eliminated) -> Floats:
             columns.append(units)
             continue
         root = factor.roots_inverse[number]
-        shares = [np.ones((len(root), 1)), *_shares(factor, number, is_small)]
+        shares = [np.ones((len(root), 1)), *map(_divided, met[number])]
         # In the whitened coordinates of this term a vector over its levels is G' times it.
         turned = np.linalg.inv(root)
         for a in range(root.shape[1]):
@@ -244,22 +245,11 @@ def near_null(factor: Eliminated) -> Floats:
     return np.asarray(np.linalg.qr(np.concatenate(columns, axis=1))[0], float)
 
 
-def _shares(factor: Eliminated, number: int, is_small: list[bool]) -> list[Floats]:
-    """(l, s) how the rows of each level of a term are divided over the levels of each small term."""
-    found = []
-    for i, j, pair in factor.products.across:
-        if number == i and is_small[j]:
-            own, other, levels = pair.first, pair.second, len(factor.roots_inverse[j])
-        elif number == j and is_small[i]:
-            own, other, levels = pair.second, pair.first, len(factor.roots_inverse[i])
-        else:
-            continue
-        share = np.zeros((len(factor.roots_inverse[number]), levels))
-        share[own, other] = np.abs(pair.blocks).sum(axis=(1, 2))
-        # A level may meet others in rows of no weight alone.
-        whole = share.sum(axis=1, keepdims=True)
-        found.append(np.divide(share, whole, out=share, where=whole > 0.0))
-    return found
+def _divided(share: Floats) -> Floats:
+    """(l, s) how the rows of each level are divided over those of a small term, from how much they meet."""
+    # A level may meet others in rows of no weight alone.
+    whole = share.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(share, whole, out=share, where=whole > 0.0))
 
 
 def _rest_of_log(values: Floats) -> Floats:

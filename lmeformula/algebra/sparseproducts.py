@@ -110,9 +110,88 @@ class SparseProducts(NamedTuple):
 
     def sums(self, plan: Layout) -> tuple[Floats, ...]:
         """(k, k) sums of the diagonal blocks over each term's levels, in formula order."""
-        blocks = {plan.lead: self.lead}
-        blocks |= dict(zip(plan.rest, self.diagonal, strict=True))
-        return tuple(blocks[j].sum(axis=0) for j in range(len(blocks)))
+        return sums_of(plan, self.lead, self.diagonal)
+
+    def forward(self, parts: list[Floats]) -> Floats:
+        """(lead_size, m): the block between times columns (r_j, m) of each term of the rest."""
+        found = [pair.forward @ part for pair, part in zip(self.between, parts, strict=True)]
+        if not found:
+            return np.zeros((self.plan.lead_size, 1))
+        for part in found[1:]:
+            found[0] += part
+        return np.asarray(found[0])
+
+    def backward(self, columns: Floats) -> list[Floats]:
+        """(r_j, m) of each term of the rest: the block between, transposed, times columns (lead_size, m)."""
+        return [pair.backward @ columns for pair in self.between]
+
+    def reduced(self, middle: Floats, parts: list[Floats]) -> list[Floats]:
+        """(r_j, m) of each term of the rest: C_22 x - C_21 K C_12 x, without C_22's diagonal blocks.
+
+        Args:
+          middle: (l, k, k) K, symmetric.
+          parts: (r_j, m) x of each term of the rest.
+        """
+        found = [-part for part in self.backward(times_blocks(middle, self.forward(parts)))]
+        for i, j, pair in self.across:
+            found[i] += pair.forward @ parts[j]
+            found[j] += pair.backward @ parts[i]
+        return found
+
+    def inner(self, middle: Floats) -> list[Floats]:
+        """(l, k, k) diagonal blocks of C_21 K C_12 of each term of the rest, for symmetric K (l, k, k)."""
+        found = []
+        for pair, diagonal in zip(self.between, self.diagonal, strict=True):
+            inner = _sandwich(pair.blocks.transpose(0, 2, 1), middle[pair.first])
+            found.append(_sum_by(pair.second, inner, len(diagonal)))
+        return found
+
+    def squares(self, left: Floats, right: list[Floats]) -> Floats:
+        """(l, k, k) sums of F F' over the pairs of each level of the lead term, F = left block right.
+
+        Args:
+          left: (l, k, k) of the lead term.
+          right: (l, k, k) of each term of the rest.
+        """
+        found = np.zeros_like(self.lead)
+        for pair, outward in zip(self.between, right, strict=True):
+            if pair.blocks.shape[1:] == (1, 1):
+                inner = (left[pair.first] * pair.blocks * outward[pair.second]) ** 2
+            else:
+                part = left[pair.first] @ pair.blocks @ outward[pair.second]
+                inner = part @ part.transpose(0, 2, 1)
+            found += _sum_by(pair.first, inner, len(left))
+        return found
+
+    def shares(self, is_small: list[bool]) -> list[list[Floats]]:
+        """(l, s) of each term of the rest that is not small, how much its levels meet those of each small one.
+
+        Args:
+          is_small: of each term of the rest.
+        """
+        found: list[list[Floats]] = [[] for _ in is_small]
+        for i, j, pair in self.across:
+            if is_small[i] == is_small[j]:
+                continue
+            large, small = (j, i) if is_small[i] else (i, j)
+            own, other = (pair.second, pair.first) if is_small[i] else (pair.first, pair.second)
+            share = np.zeros((len(self.diagonal[large]), len(self.diagonal[small])))
+            share[own, other] = np.abs(pair.blocks).sum(axis=(1, 2))
+            found[large].append(share)
+        return found
+
+
+def sums_of(plan: Layout, lead: Floats, diagonal: tuple[Floats, ...]) -> tuple[Floats, ...]:
+    """(k, k) sums of diagonal blocks (l, k, k) over each term's levels, in formula order.
+
+    Args:
+      plan: layout of the effects.
+      lead: those of the lead term.
+      diagonal: of each term of the rest.
+    """
+    blocks = {plan.lead: lead}
+    blocks |= dict(zip(plan.rest, diagonal, strict=True))
+    return tuple(blocks[j].sum(axis=0) for j in range(len(blocks)))
 
 
 def find_meetings(plan: Layout) -> Meetings:
@@ -215,4 +294,20 @@ def product_sums(
                     found[:, a, b] = np.bincount(codes, left * right, count)
                 else:
                     np.add.at(found[:, a, b], codes[rows], left * right)
+    return found
+
+
+def _sandwich(outer: Floats, inner: Floats) -> Floats:
+    """outer inner outer' for each of m."""
+    if outer.shape[1:] == (1, 1):
+        return np.asarray(outer**2 * inner)
+    return np.asarray(outer @ inner @ outer.transpose(0, 2, 1))
+
+
+def _sum_by(level: Codes, blocks: Floats, num_levels: int) -> Floats:
+    k = blocks.shape[1]
+    found = np.empty((num_levels, k, k))
+    for a in range(k):
+        for b in range(k):
+            found[:, a, b] = np.bincount(level, blocks[:, a, b], num_levels)
     return found

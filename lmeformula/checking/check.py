@@ -23,8 +23,8 @@ from lmeformula.checking.check_scores import score_tests
 from lmeformula.checking.diagnostics import singular_terms
 from lmeformula.checking.ending import endless
 from lmeformula.checking.finding import Finding
+from lmeformula.design.absent import has_rows
 from lmeformula.fit import FittedModel, of_observations
-from lmeformula.store.absent import has_rows
 
 ROW_TESTS = (tails, unequal, steps, spread, narrow, zeros)
 # Means of few bounded numbers are not normal, whatever the effects are.

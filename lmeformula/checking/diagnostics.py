@@ -10,11 +10,11 @@ from lmeformula.arrays import Floats
 from lmeformula.checking.diagnosis import Diagnostics, LaplaceDistance, NamedError
 from lmeformula.checking.ending import at_limits, endless
 from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.design.absent import has_rows
 from lmeformula.fit import FittedModel
 from lmeformula.history import Sampling
 from lmeformula.likelihood.singular import is_singular
 from lmeformula.model.orthogonal import terms_kept_far
-from lmeformula.store.absent import has_rows
 
 # Beyond these a reader is told what to do: Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021), Bayesian
 # Analysis 16, 667-718, for R-hat, with room for its noise in short chains. Control variates do
@@ -63,7 +63,11 @@ def diagnostics(fit: FittedModel) -> Diagnostics:
         if fit.param_stderr_error is None
         else _largest(fit.param_names, fit.param_stderr_error / fit.param_stderr),
         seconds=fit.seconds,
-        advice=(*_of_origins(fit), *_advice(sampling, largest, singular, condition)),
+        advice=(
+            *fit.model.design.given.happened,
+            *_of_origins(fit),
+            *_advice(sampling, largest, singular, condition),
+        ),
         certificate=fit.certificate,
         origin=fit.model.design.given.origin,
         resumed=fit.resumed,

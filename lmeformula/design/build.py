@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints
 from lmeformula.design.arguments import (
     check_contrasts_used,
@@ -52,11 +51,6 @@ from lmeformula.rows.mapped import beside, row_blocks
 Contrasts: TypeAlias = Mapping[str, "str | tuple[str, str | int] | NDArray[Any]"]
 
 
-@kinds.takes(
-    contrasts=kinds.optional(kinds.mapping),
-    functions=kinds.optional(kinds.functions),
-    merge=kinds.flag,
-)
 def design(
     formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...] | list[str],
     data: object,
@@ -67,36 +61,13 @@ def design(
     offset: object = None,
     frequency: object = None,
     merge: bool = False,
+    keeps_all: bool = False,
 ) -> Design:
-    """Build the arrays of a model from its formula and a table.
-
-    Rows where any used variable is missing are left out, then levels that no row has.
+    """Build the arrays of a model from its formula and a table, in this process.
 
     Args:
-      formula: text, or what `lf.parse` returned or takes: a mapping of texts for several predictors. Rows are
-        complete in all of them; offset and weights belong to the one with the response.
-      data: a pandas or polars DataFrame, a pyarrow Table, a mapping of names to arrays, or what
-        `lmeformula.rows.source_of` takes. Only the columns that the formula uses are read.
-      contrasts: how factors are coded, by variable ("a", or "factor(t)" for such a term): "treatment" (the
-        default), "sum", "helmert", "poly", "sas", "diff", ("treatment", base level), or a matrix with a row for
-        each level. They hold in the fixed part and in random-effects terms.
-      functions: functions of your own that the formula may call, by name; they get arrays and return one.
-      weights: prior weights: the name of a column, or (rows of data,) numbers.
-      offset: an offset, added to those of the formula: the name of a column, or (rows of data,) numbers.
-      frequency: how many identical rows each row stands for, whole numbers: the name of a column, or (rows of
-        data,) numbers. The design is that of the repeated rows; those of frequency 0 are left out.
-      merge: of rows that are elsewhere, put those that agree in all that is used together, as one with a
-        frequency, unless they are hardly alike. The design's rows are then the merged ones.
-    Returns:
-      The design.
-    Raises:
-      FormulaSyntaxError: if the text is not a formula.
-      FormulaDataError: if the data does not fit the formula; the message names the place and a cure.
-    Example:
-      >>> data = {"y": [1.0, 2.0, 4.0, 3.0], "a": ["u", "v", "u", "v"], "g": [1, 1, 2, 2]}
-      >>> made = design("y ~ a + (1 | g)", data)
-      >>> made.names, made.terms[0].levels
-      (('Intercept', 'a[T.v]'), ('1', '2'))
+      formula, data, contrasts, functions, weights, offset, frequency, merge: as of `lf.design`.
+      keeps_all: whether fixed columns are kept that others determine, for who has more rows to tell.
     """
     parsed = parse(formula)
     if merge:
@@ -143,7 +114,9 @@ def design(
         raise _no_rows([each.values for each in evaluated], parsed.text)
     variables = [_on_rows(each, rows, codings) for each in evaluated]
     check_contrasts_used(codings, {k: v for each in variables for k, v in each.items()})
-    made = [_arrays(each, on, rows) for each, on in zip(evaluated, variables, strict=True)]
+    made = [
+        _arrays(each, on, rows, keeps_all) for each, on in zip(evaluated, variables, strict=True)
+    ]
     # A column's name is remembered by the recipe.
     given = Given(
         labels=index,
@@ -203,7 +176,9 @@ def _on_rows(
         return predictors_on(part.values.predictors, rows, {}, codings)
 
 
-def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None) -> Design:
+def _arrays(
+    part: _Part, variables: dict[Expression, Column], rows: Ints | None, keeps_all: bool
+) -> Design:
     """The design of one predictor on the rows used."""
     model, values, scope = part.model, part.values, part.scope
     frame = scope.frame
@@ -212,15 +187,10 @@ def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None)
         # Slopes often vary by the columns of the fixed part.
         known: dict[tuple[Builder, TermSum], Matrix] = {}
         X = columns_of(model.fixed.sum, variables, num_rows, known=known)
-        kept = independent_columns(X.values)
+        kept = list(range(len(X.names))) if keeps_all else independent_columns(X.values)
         is_kept = set(kept)
         dropped = tuple(name for i, name in enumerate(X.names) if i not in is_kept)
-        if dropped:
-            warn(
-                "",
-                f"the fixed-effects matrix has rank {len(kept)}: left out {', '.join(dropped)}, "
-                "which other columns determine",
-            )
+        warn_of_dropped(len(kept), dropped)
         groups = group_all(model, values.groups, rows)
         terms = term_blocks(model.random, variables, groups, num_rows, known)
         warn_about_terms(model.random, terms, variables)
@@ -286,6 +256,16 @@ def _all_rows(num_rows: int, near: Floats) -> Ints:
     for rows in row_blocks(num_rows):
         found[rows] = np.arange(rows.start, rows.stop)
     return found
+
+
+def warn_of_dropped(rank: int, dropped: Sequence[str]) -> None:
+    """Warn of fixed columns that are left out; of none, say nothing."""
+    if dropped:
+        warn(
+            "",
+            f"the fixed-effects matrix has rank {rank}: left out {', '.join(dropped)}, "
+            "which other columns determine",
+        )
 
 
 def without_reserved(formula: Formula, scope: Scope) -> tuple[Formula, tuple[str, ...]]:

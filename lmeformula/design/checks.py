@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.design.design import Design
+from lmeformula.design.shards import shards_of
 from lmeformula.design.side_by_side import places_of
 from lmeformula.errors import FormulaDataError, ModelError, placed
 from lmeformula.formula.ir import Span
 from lmeformula.formula.kinds import KINDS
 from lmeformula.formula.reserved import RESERVED_FUNCTIONS
+from lmeformula.rows.parts import Part
 
 # What to write instead of calls around grouping factors.
 _GROUPS = {
@@ -90,11 +92,14 @@ def check_response(design: Design) -> None:
         )
     written = design.formula.response
     span = None if written is None else written.span
-    values = response.values
-    if response.kind != "matrix" and response.trials is None and np.ptp(values) == 0:
-        shown = response.levels[int(values[0])] if response.levels else f"{values[0]:g}"
+    if response.kind == "matrix" or response.trials is not None:
+        return
+    ranges = shards_of(design).parts.ask(_range)
+    low, high = min(each[0] for each in ranges), max(each[1] for each in ranges)
+    if low == high:
+        shown = response.levels[int(low)] if response.levels else f"{low:g}"
         raise FormulaDataError(
-            f"the response '{response.name}' is constant: every one of its {values.shape[0]} values "
+            f"the response '{response.name}' is constant: every one of its {design.n} values "
             f"is {shown}",
             "E_RESPONSE",
             design.formula.text,
@@ -104,7 +109,9 @@ def check_response(design: Design) -> None:
 
 
 def _check_weights(design: Design) -> None:
-    num_bad = 0 if design.weights is None else int(np.sum(design.weights <= 0))
+    if design.weights is None:
+        return
+    num_bad = sum(shards_of(design).parts.ask(_bad_weights))
     if num_bad:
         written = design.formula.response
         expression = None if written is None else written.weights
@@ -115,6 +122,15 @@ def _check_weights(design: Design) -> None:
             hint="A weight says how precise a row is: leave out rows that say nothing. How many identical rows "
             "one stands for is its frequency.",
         )
+
+
+def _range(part: Part) -> tuple[float, float]:
+    values = part.rows.response.values
+    return (float(values.min()), float(values.max())) if len(values) else (np.inf, -np.inf)
+
+
+def _bad_weights(part: Part) -> int:
+    return int(np.sum(part.rows.weights <= 0))
 
 
 def _check_fixed(design: Design) -> None:

@@ -17,6 +17,7 @@ from lmeformula.errors import FormulaDataError
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import FIRST
 from lmeformula.formula.kinds import UNSTRUCTURED
+from lmeformula.rows.parts import Shards
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,6 +123,7 @@ class Design:
         one. What reads a design asks for its `predictors`.
       given: labels of the rows, and arrays that were given beside the formula; not saved.
       frequency: (n,) float64 whole numbers, how many identical rows each one stands for, or None for one.
+      shards: the rows with the workers of a cluster; None where they are in memory. Ask `shards_of`.
     """
 
     formula: Formula
@@ -139,6 +141,7 @@ class Design:
     side_by_side: tuple[LinearPredictor, ...] = ()
     given: Given = NOTHING
     frequency: Floats | None = None
+    shards: Shards | None = None
     # The arrays of new rows: rebuild.py's, which stands above this file; bound by the folder's front.
     rebuild: ClassVar[Callable[..., NewRows]]
 
@@ -194,6 +197,21 @@ class Design:
         if self.frequency is None:
             return np.asarray(values.mean(axis=0))
         return np.asarray(self.frequency @ values / self.frequency.sum())
+
+    @property
+    def total_weights(self) -> Floats | None:
+        """(n,) prior weights times frequencies; None where both are one."""
+        if self.weights is None or self.frequency is None:
+            return self.frequency if self.weights is None else self.weights
+        return self.weights * self.frequency
+
+    @property
+    def sum_log_weights(self) -> float:
+        """Sum of the log prior weights of the observations."""
+        if self.weights is None:
+            return 0.0
+        logs = np.log(self.weights)
+        return float(logs.sum() if self.frequency is None else logs @ self.frequency)
 
     @property
     def why_left_out(self) -> str:

@@ -23,6 +23,7 @@ class Given(NamedTuple):
       origin: where the rows were read from, in words; "" for a table in memory.
       frequency: the same.
       data: the data themselves, as they were given, so that a changed formula finds other columns of them.
+      happened: to the cluster that has the rows, in words.
     """
 
     labels: pd.Index | None = None
@@ -31,6 +32,7 @@ class Given(NamedTuple):
     origin: str = ""
     frequency: Any = None
     data: Any = None
+    happened: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[type[Given], tuple[Any, ...]]:
         # A fit that goes to another process takes no data along.

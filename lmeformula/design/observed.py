@@ -125,7 +125,7 @@ def observe(
         found.append(observed)
         if positions is not None:
             codes.append(positions)
-    cells, counts = _cells(codes, np.ones(len(offset), np.int64) if times is None else times)
+    cells, counts = cells_of(codes, np.ones(len(offset), np.int64) if times is None else times)
     return Observed(tuple(found), cells, counts, float(np.average(offset, weights=times)), aliases)
 
 
@@ -161,7 +161,7 @@ def _column(
     return ObservedColumn(name, (), mean, low, high), None
 
 
-def _cells(codes: list[Ints], times: Ints) -> tuple[Ints, Ints]:
+def cells_of(codes: list[Ints], times: Ints) -> tuple[Ints, Ints]:
     """The distinct combinations of codes, and the sums of `times`, how often each row is there."""
     if not codes:
         return np.zeros((1, 0), dtype=np.int64), np.array([times.sum()], dtype=np.int64)

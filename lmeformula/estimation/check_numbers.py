@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.design.design import Design
+from lmeformula.design.shards import shards_of, triangle_of
 from lmeformula.errors import FormulaDataError
+from lmeformula.rows.parts import Part
 
 # Squares, summed over rows, must be numbers, and so must their inverses.
 LARGEST, SMALLEST = 1e140, 1e-130
@@ -22,14 +26,46 @@ def check_numbers(design: Design) -> None:
       FormulaDataError: for numbers whose squares overflow or vanish, and for columns of a random-effects term
         that are hard to tell apart.
     """
-    check_response_size(design)
-    for name, column in zip(design.names, design.X.T, strict=True):
-        _check_size(f"the column {name!r}", column)
-    for term in design.terms:
-        for name, column in zip(term.columns, term.values.T, strict=True):
-            _check_size(f"the column {name!r} of {term.name!r}", column)
+    told = shards_of(design).parts.ask(_told)
+    _check_size(f"the response {design.response_name!r}", max(each.response for each in told))
+    for name, size in zip(design.names, _largest(told), strict=True):
+        _check_size(f"the column {name!r}", size)
+    for place, term in enumerate(design.terms):
+        sizes = np.max([each.terms[place] for each in told], axis=0)
+        for name, size in zip(term.columns, sizes, strict=True):
+            _check_size(f"the column {name!r} of {term.name!r}", size)
         if len(term.columns) > 1:
-            _check_alike(term.name, term.columns, term.values)
+            _check_alike(term.name, term.columns, triangle_of(design, place))
+
+
+class _Told(NamedTuple):
+    """The largest absolute numbers of some rows: of the response, of columns (p,), of those of terms (k,)."""
+
+    response: float
+    columns: Floats
+    terms: tuple[Floats, ...]
+
+
+def _told(part: Part) -> _Told:
+    design: Design = part.rows
+    return _Told(
+        _size_of_response(design),
+        _sizes(design.X),
+        tuple(_sizes(term.values) for term in design.terms),
+    )
+
+
+def _largest(told: list[_Told]) -> Floats:
+    return np.asarray(np.max([each.columns for each in told], axis=0))
+
+
+def _sizes(columns: Floats) -> Floats:
+    return np.asarray(np.abs(columns).max(axis=0, initial=0.0))
+
+
+def _size_of_response(design: Design) -> float:
+    assert design.y is not None
+    return float(np.abs(design.y - design.offset).max(initial=0.0))
 
 
 def check_response_size(design: Design) -> None:
@@ -38,12 +74,10 @@ def check_response_size(design: Design) -> None:
     Raises:
       FormulaDataError: for numbers whose squares overflow or vanish.
     """
-    assert design.response is not None
-    _check_size(f"the response {design.response.name!r}", design.response.values - design.offset)
+    _check_size(f"the response {design.response_name!r}", _size_of_response(design))
 
 
-def _check_size(what: str, values: Floats) -> None:
-    size = float(np.abs(values).max(initial=0.0))
+def _check_size(what: str, size: float) -> None:
     if size == 0.0 or SMALLEST <= size <= LARGEST:
         return
     where = "divide" if size > LARGEST else "multiply"

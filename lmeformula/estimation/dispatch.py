@@ -5,6 +5,8 @@ What a method needs is imported where it is taken: an exact fit does not wait fo
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.checkpoint.folder import Folder
 from lmeformula.em.progress import Progress
@@ -120,11 +122,21 @@ def estimate(
             )
 
     if checkpoint is None:
-        return run()
+        return without_shards(run())
     from lmeformula.estimation.resumed import resumed
 
     choices = {"method": method, "solver": solver, "seed": seed, "reml": reml}
-    return resumed(run, checkpoint, model, settings, choices)
+    return without_shards(resumed(run, checkpoint, model, settings, choices))
+
+
+def without_shards(fit: FittedModel) -> FittedModel:
+    """A fit that holds no workers: they may forget its rows. It knows what happened to them."""
+    design = fit.model.design
+    if design.shards is None:
+        return fit
+    given = design.given._replace(happened=design.shards.parts.report())
+    design = replace(design, shards=None, given=given)
+    return replace(fit, model=replace(fit.model, design=design))
 
 
 def _integrated(

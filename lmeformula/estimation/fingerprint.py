@@ -21,7 +21,9 @@ from lmeformula.model.compile import Model
 
 LIBRARIES = ("numpy", "scipy", "tensorflow", "tensorflow-probability")
 # Fields of a design on which no number depends, or that are here by another name.
-LEFT_OUT = ("formula", "rows", "num_missing", "reserved", "recipe", "given", "side_by_side")
+LEFT_OUT = (
+    "formula", "rows", "num_missing", "reserved", "recipe", "given", "side_by_side", "shards",
+)  # fmt: skip
 CALLED = {
     "X": "the data of the fixed effects",
     "response": "the response",

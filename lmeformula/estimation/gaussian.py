@@ -14,6 +14,7 @@ from lmeformula.algebra.precision import Exact, Precision
 from lmeformula.algebra.small import MOST_EFFECTS
 from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate
+from lmeformula.design.absent import has_rows
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.claims import (
@@ -52,7 +53,9 @@ from lmeformula.likelihood.gaussian.no_residual import runs_away, without_residu
 from lmeformula.likelihood.gaussian.orthogonal import Orthogonal
 from lmeformula.likelihood.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.likelihood.gaussian.restricted import restricted, restricted_information
+from lmeformula.likelihood.gaussian.shared_sums import shared_sums
 from lmeformula.likelihood.gaussian.sums import Sums, sums
+from lmeformula.likelihood.reached import Reached
 from lmeformula.likelihood.ways import covariance_ways
 from lmeformula.model.bounds import BOUNDARY_SD, off_bounds
 from lmeformula.model.compile import Model
@@ -104,7 +107,11 @@ def estimate_with_residual(
     """
     began = time.perf_counter()
     if solver == "iterative":
-        ended = _by_probes(model, reml, seed, Options() if options is None else options)
+        reached = Reached(model.space)
+        with reached.told():
+            ended = _by_probes(
+                model, reml, seed, Options() if options is None else options, reached
+            )
     else:
         data = sums(model.design) if data is None else data
         ended = factored(data, model, reml, start)
@@ -178,12 +185,12 @@ def factored(data: Sums, model: Model, reml: bool, start: Params | None) -> Ende
     )
 
 
-def _by_probes(model: Model, reml: bool, seed: int, options: Options) -> Ended:
+def _by_probes(model: Model, reml: bool, seed: int, options: Options, reached: Reached) -> Ended:
     """By the iterative solver."""
     from lmeformula.estimation.evidence import probed
     from lmeformula.likelihood.gaussian.iterative import fit_iterative
 
-    data, space = sums(model.design, factored=False), model.space
+    data, space = shared_sums(model.design), model.space
     last = fit_iterative(
         data,
         space,
@@ -192,7 +199,8 @@ def _by_probes(model: Model, reml: bool, seed: int, options: Options) -> Ended:
         tolerance=options.tolerance,
         max_probes=most_probes(options),
         ways=lambda psi, inside: coordinates(model, psi, inside, data.R),
-        start=_highest(model, reml) if data.plan.num_effects <= MOST_EFFECTS else None,
+        start=_highest(model, reml),
+        reached=reached,
     )
     found = last.found._replace(num_evaluations=last.num_evaluations)
     nothing = tuple(np.full((levels, k, k), np.nan) for levels, k in data.plan.sizes)
@@ -242,6 +250,9 @@ def _by_probes(model: Model, reml: bool, seed: int, options: Options) -> Ended:
 
 def _highest(model: Model, reml: bool) -> Params | None:
     """Parameters at the highest of several maxima, which a likelihood of few effects may have."""
+    effects = sum(len(term.levels) * len(term.columns) for term in model.design.terms)
+    if effects > MOST_EFFECTS or not has_rows(model.design):
+        return None
     found = fit_exact(sums(model.design), model.space, reml=reml)
     return None if found.perfect or not found.converged else found.params
 
@@ -314,7 +325,7 @@ def _representing(
     data: Sums, space: ParamSpace, found: ExactFit[Exact], reml: bool
 ) -> tuple[ExactFit[Exact], Mask | None]:
     """The maximum at covariances that stand for all with its likelihood, and which parameters (t,) differ."""
-    X = data.rows.Q if reml else None
+    X = data.rows_here.Q if reml else None
     others = alike(data.plan, space, found.params.covariances, X)
     if others is None:
         return found, None

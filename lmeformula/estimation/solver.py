@@ -60,6 +60,8 @@ def choose_solver(model: Model, method: str, solver: str, memory: float | None =
     """
     if solver not in SOLVERS:
         raise ModelError(f"there is no solver {solver!r}", hint=f"Solvers: {', '.join(SOLVERS)}.")
+    if model.design.shards is not None:
+        return _over_workers(method, solver)
     # Chains of several predictors are whitened by a factor.
     by_quadrature = method == "quadrature"
     only_direct = by_quadrature or (model.design.num_predictors > 1 and method == "mcem")
@@ -88,6 +90,22 @@ def choose_solver(model: Model, method: str, solver: str, memory: float | None =
         return solver
     is_slow = needs.seconds > max(MOST_SECONDS, WORTHWHILE * needs.iterative_seconds)
     return "iterative" if needs.memory > MEMORY_SHARE * memory or is_slow else "direct"
+
+
+def _over_workers(method: str, solver: str) -> str:
+    """The solver of rows with workers: nothing is factored there."""
+    if method != "exact":
+        raise ModelError(
+            f"{method} is not fitted over the workers of a cluster",
+            hint="Gaussian models are; for others cluster=False reads the rows into this process.",
+        )
+    if solver == "direct":
+        raise ModelError(
+            "the direct solver factors what this process has, and the rows are with workers",
+            hint='Leave solver="auto", which is the iterative one there; cluster=False reads the rows '
+            "into this process.",
+        )
+    return "iterative"
 
 
 def can_be_factored(model: Model) -> bool:

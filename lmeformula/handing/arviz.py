@@ -10,6 +10,7 @@ import numpy as np
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.design.absent import has_rows
 from lmeformula.errors import MissingLibraryError, ModelError
 from lmeformula.family import log_density
 from lmeformula.fit import FittedModel, of_observations
@@ -18,7 +19,6 @@ from lmeformula.prediction.loadings import loadings
 from lmeformula.prediction.posterior import normal_posterior_of, posterior_draws
 from lmeformula.prediction.posterior_draws import PosteriorDraws
 from lmeformula.prediction.predictor import linear_predictor, mean_response
-from lmeformula.store.absent import has_rows
 
 LAST_ESTEP = "last E-step of Monte Carlo EM"
 # More numbers than this for each row and draw are asked for by mistake more often than not.

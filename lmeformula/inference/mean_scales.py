@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Floats
+from lmeformula.design.absent import has_rows
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import Column
@@ -43,7 +44,6 @@ from lmeformula.prediction.parameter_errors import (
     parameter_covariance,
 )
 from lmeformula.prediction.predictor import category_names, mean_response
-from lmeformula.store.absent import has_rows
 
 Function = Callable[[Floats], Floats]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from lmeformula.algebra.lambdas import triangular_solved
 from lmeformula.arrays import Floats, Mask
+from lmeformula.design.shards import triangle_of
 from lmeformula.model.compile import Model
 
 # Coordinates that are worse conditioned than this have no directions.
@@ -31,8 +32,8 @@ def covariance_ways(model: Model, psi: Floats, inside: Mask) -> Floats:
     space, is_normal = model.space, model.family.is_normal
     back = np.eye(space.size)
     factors, slopes = space.factors(psi), space.factor_changes(psi)
-    for term, block, place, factor, slope in zip(
-        space.terms, model.design.terms, space.theta_slices, factors, slopes, strict=True
+    for place_of_term, (term, place, factor, slope) in enumerate(
+        zip(space.terms, space.theta_slices, factors, slopes, strict=True)
     ):
         k = len(term.columns)
         free = place.start + np.flatnonzero(inside[place])
@@ -40,8 +41,8 @@ def covariance_ways(model: Model, psi: Floats, inside: Mask) -> Floats:
             continue
         if not (is_normal or term.structure.correlations == "each"):
             continue
-        n = len(block.values)
-        own = np.linalg.qr(block.values, mode="r") / np.sqrt(n)
+        n = model.design.n
+        own = triangle_of(model.design, place_of_term) / np.sqrt(n)
         if is_normal:
             # In units of what is seen of the effects: where these nearly go together, all others are large.
             effects, row = own @ factor, space.residual_sd(psi) ** 2

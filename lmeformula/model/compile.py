@@ -15,6 +15,7 @@ from lmeformula.covariance.table import STRUCTURES, structure_of
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
 from lmeformula.design.observations import roughly_by_observation
+from lmeformula.design.shards import shards_of
 from lmeformula.design.side_by_side import joined, written_terms
 from lmeformula.errors import ModelError
 from lmeformula.family import Family
@@ -28,6 +29,7 @@ from lmeformula.model.params import Params, ParamSpace, param_space
 from lmeformula.model.residual import check_residual
 from lmeformula.model.stack import Stack, stack
 from lmeformula.model.start import starting_predictors
+from lmeformula.rows.parts import Part
 
 if TYPE_CHECKING:
     from lmeformula.model.joint import Joint
@@ -210,13 +212,19 @@ def compile(
     else:
         rule, keeps = _with_formulas(rule, design)
     _check_sigma(rule, sigma)
+    if design.shards is not None and (not has_residual or sigma == 0.0):
+        what = "models without a residual" if has_residual else f"{rule.name} models"
+        raise ModelError(
+            f"{what} are not fitted over the workers of a cluster",
+            hint="Gaussian models with a residual are. cluster=False reads the rows into this process.",
+        )
     _check_terms(design)
     check_design(design)
     if has_residual and sigma is None:
         check_residual(design)
     if sigma == 0.0:
         own_term(design)
-    rule.response(design)
+    shards_of(design).parts.ask(_answered, rule)
     design = _without_constants(design, keeps)
     own = rule.own(roughly_by_observation(design).first)
     space = param_space(design, own)
@@ -225,6 +233,11 @@ def compile(
     elif sigma is not None:
         space = space.holding(float(sigma))
     return Model(design, rule, space, dtype)
+
+
+def _answered(part: Part, family: Family) -> None:
+    """Refuse responses that the family does not take."""
+    family.response(part.rows)
 
 
 def _with_formulas(family: Family, design: Design) -> tuple[Family, tuple[bool, ...]]:

@@ -23,13 +23,13 @@ import scipy.sparse as sp
 
 from lmeformula.arrays import Codes, Floats, Ints
 from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.design.absent import has_rows
 from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.normal_points import sinh_rule
 from lmeformula.prediction.normal_posterior import NormalPosterior, row_precisions
 from lmeformula.prediction.predictive_density import row_log_density
 from lmeformula.prediction.predictor import add_effects, linear_predictor, stacked_estimates
-from lmeformula.store.absent import has_rows
 
 # Nodes of each effect by the number of effects of a level, also where they add to several predictors, whose
 # errors take more points; and how many prior standard deviations they reach.

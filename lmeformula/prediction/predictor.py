@@ -9,11 +9,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from lmeformula.arrays import Floats, Mask
+from lmeformula.design.absent import has_rows
 from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.family import Family
 from lmeformula.fit import FittedModel
-from lmeformula.store.absent import has_rows
 
 PredictionKind: TypeAlias = Literal["response", "link", "prob"]
 

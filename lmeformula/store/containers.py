@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from lmeformula.store.absent import AbsentRows
+from lmeformula.design.absent import AbsentRows
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import FLAG, TEXT, Codec, Reader, Writer, maybe, real, whole
 

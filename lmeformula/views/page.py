@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lmeformula.checking.leave_one_out import has_leave_one_out
+from lmeformula.design.absent import has_rows
 from lmeformula.files import write_whole
 from lmeformula.fit import FittedModel
 from lmeformula.inference.tidy import tidy
-from lmeformula.store.absent import has_rows
 from lmeformula.text.render import to_html
 from lmeformula.text.table import Column, Table
 from lmeformula.views.calibration_plots import calibration

@@ -12,6 +12,7 @@ from lmeformula.estimation.coordinates import Arrival
 from lmeformula.estimation.evidence import exact, laplace, probed
 from lmeformula.likelihood.gaussian.exact import fit_exact
 from lmeformula.likelihood.gaussian.iterative import fit_iterative
+from lmeformula.likelihood.gaussian.shared_sums import shared_sums
 from lmeformula.likelihood.gaussian.sums import sums
 from lmeformula.likelihood.laplace.fit import fit_laplace
 from lmeformula.likelihood.laplace.iterative import fit_iteratively
@@ -69,7 +70,7 @@ def test_the_iterative_solver_is_certified_by_fresh_probes(family):
 @pytest.mark.parametrize("reml", [False, True], ids=["ml", "reml"])
 def test_fresh_probes_notice_an_end_that_is_none(reml):
     model = lf.compile(lf.design(FORMULA.format("y"), data()))
-    prepared, space = sums(model.design, factored=False), model.space
+    prepared, space = shared_sums(model.design), model.space
     found = fit_iterative(prepared, space, reml=reml)
 
     def witness(at):

@@ -13,6 +13,7 @@ from lmeformula.likelihood.gaussian.from_residuals import (
     CLOSE,
     Rows,
     best_coefficients,
+    least_of,
     leave_all,
 )
 from lmeformula.likelihood.gaussian.solution import Solution
@@ -111,7 +112,7 @@ def solve_small_closely(
         gamma=gamma,
         u=u,
         w=found.residuals[:, :q].T @ missed + found.modes[:, :q].T @ u,
-        rss=max(float(missed @ missed + u @ u), rows.least),
+        rss=max(float(missed @ missed + u @ u), least_of(rows)),
         information=information,
         ZVQ=products[:q, q:-1],
         score=np.zeros(p),

@@ -11,7 +11,7 @@ References: Golub, Van Loan (2013), Matrix Computations, section 5.3.8, for the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import scipy.linalg as sl
@@ -57,9 +57,14 @@ class Rows(NamedTuple):
     size: float
 
     @property
-    def least(self) -> float:
-        """The sum of squares that is left where the fit is exact but for rounding."""
-        return max((ROUNDING * self.size) ** 2, SMALLEST)
+    def yy(self) -> float:
+        """Sum of squares of the residuals."""
+        return float(self.residual @ self.residual)
+
+    def columns(self, plan: Layout) -> ColumnsHere:
+        """Q and the residuals, side by side."""
+        both = np.column_stack([self.Q, self.residual])
+        return ColumnsHere(plan, self, both, both)
 
     def spread(self, plan: Layout, effects: Floats) -> Floats:
         """Z effects, (n, m), for effects (q, m)."""
@@ -69,6 +74,75 @@ class Rows(NamedTuple):
     def gather(self, plan: Layout, columns: Floats) -> Floats:
         """Z' columns, (q, m), for columns (n, m)."""
         return plan.gather(columns if self.root is None else columns * self.root[:, None])
+
+
+class Columns(Protocol):
+    """Columns (n, m) less what effects say of them, wherever the rows are; times the root of the weights."""
+
+    def gather(self) -> Floats:
+        """(q, m) Z' columns."""
+
+    def less(self, effects: Floats) -> Columns:
+        """The columns as they were at first, less Z effects, for effects (q, m)."""
+
+    def gram(self) -> Floats:
+        """(m, m) products of the columns."""
+
+    def along(self, combination: Floats) -> tuple[float, Floats]:
+        """Sum of squares of a combination (m,) of the columns, and (m,) its products with each."""
+
+
+class ColumnsHere(NamedTuple):
+    """Columns in memory.
+
+    Attributes:
+      plan: layout of the effects, with the rows.
+      rows: the root of their weights is read.
+      first: (n, m) the columns as they were.
+      values: (n, m) what is left of them.
+    """
+
+    plan: Layout
+    rows: Rows
+    first: Floats
+    values: Floats
+
+    def gather(self) -> Floats:
+        """See `Columns`."""
+        return self.rows.gather(self.plan, self.values)
+
+    def less(self, effects: Floats) -> ColumnsHere:
+        """See `Columns`."""
+        return self._replace(values=self.first - self.rows.spread(self.plan, effects))
+
+    def gram(self) -> Floats:
+        """See `Columns`."""
+        return np.asarray(self.values.T @ self.values)
+
+    def along(self, combination: Floats) -> tuple[float, Floats]:
+        """See `Columns`."""
+        found = self.values @ combination
+        return float(found @ found), self.values.T @ found
+
+
+class AnyRows(Protocol):
+    """Rows wherever they are: what is asked of them where a fit comes close to its responses; see `Rows`."""
+
+    @property
+    def size(self) -> float:
+        """Root sum of squares of the responses."""
+
+    @property
+    def yy(self) -> float:
+        """Sum of squares of the residuals."""
+
+    def columns(self, plan: Layout) -> Columns:
+        """Q and the residuals, side by side."""
+
+
+def least_of(rows: AnyRows) -> float:
+    """The sum of squares that is left where a fit is exact but for rounding."""
+    return max((ROUNDING * rows.size) ** 2, SMALLEST)
 
 
 def is_close(rss: float, yy: float, information: Floats, close: float = CLOSE) -> bool:
@@ -110,29 +184,33 @@ class Left(NamedTuple):
         return self.residuals @ combination, self.modes @ combination
 
 
+C = TypeVar("C", bound=Columns)
+
+
 def leave(
-    plan: Layout,
-    rows: Rows,
-    columns: Floats,
+    columns: C,
+    num_effects: int,
     outward: Callable[[Floats], Floats],
     inward: Callable[[Floats], Floats],
     solve: Callable[[Floats], Floats],
-) -> Left:
-    """Solve for the effects of columns (n, m), and correct them by their residuals.
+) -> tuple[C, Floats]:
+    """Solve for the effects of columns, and correct them by their residuals.
 
     Args:
-      plan: layout of the random effects.
-      rows: the root of their weights is read.
-      columns: times the root of the weights.
+      columns: as they are before there are effects.
+      num_effects: q.
       outward, inward: Lambda times, and Lambda' times columns (q, m).
       solve: M^-1 times columns (q, m), M = Lambda' Z'WZ Lambda + I, roughly.
+    Returns:
+      What is left of the columns, and the modes (q, m) of the spherical effects.
     """
-    modes = np.zeros((plan.num_effects, columns.shape[1]))
-    left = columns
-    for _ in range(1 + CORRECTIONS):
-        modes = modes + solve(inward(rows.gather(plan, left)) - modes)
-        left = columns - rows.spread(plan, outward(modes))
-    return Left(left, modes)
+    left, gathered = columns, columns.gather()
+    modes = np.zeros((num_effects, gathered.shape[1]))
+    for number in range(1 + CORRECTIONS):
+        gathered = left.gather() if number else gathered
+        modes = modes + solve(inward(gathered) - modes)
+        left = left.less(outward(modes))  # type: ignore[assignment]
+    return left, modes
 
 
 def leave_all(plan: Layout, rows: Rows, spread: Floats, solve: Callable[[Floats], Floats]) -> Left:
@@ -143,18 +221,19 @@ def leave_all(plan: Layout, rows: Rows, spread: Floats, solve: Callable[[Floats]
       spread: (q, q) Lambda.
     """
     Z = rows.spread(plan, np.eye(len(spread)))
-    return leave(
-        plan,
-        rows,
-        np.column_stack([Z, rows.Q, rows.residual]),
+    every = np.column_stack([Z, rows.Q, rows.residual])
+    left, modes = leave(
+        ColumnsHere(plan, rows, every, every),
+        plan.num_effects,
         outward=lambda columns: spread @ columns,
         inward=lambda columns: spread.T @ columns,
         solve=solve,
     )
+    return Left(left.values, modes)
 
 
 def solve_closely(
-    rows: Rows, factor: Factor | ProbedFactor, gamma: Floats | None
+    rows: AnyRows, factor: Factor | ProbedFactor, gamma: Floats | None
 ) -> Solution[Factor | ProbedFactor]:
     """Solve for effects and fixed effects from the rows.
 
@@ -164,44 +243,42 @@ def solve_closely(
       gamma: (p,) coefficients of the columns; None for the best.
     """
     plan, lambdas = factor.plan, factor.lambdas
-    columns = np.column_stack([rows.Q, rows.residual])
-    found = leave(
-        plan,
-        rows,
-        columns,
+    left, modes = leave(
+        rows.columns(plan),
+        plan.num_effects,
         outward=lambda columns: apply_lambda(plan, lambdas, columns),
         inward=lambda columns: apply_lambda(plan, lambdas, columns, transpose=True),
         solve=factor.solve,
     )
-    products = found.products
+    products = left.gram() + modes.T @ modes
     information, pull = products[:-1, :-1], products[:-1, -1]
     if gamma is None:
         gamma = best_coefficients(information, pull)
     to_residual = np.append(-gamma, 1.0)
-    missed, u = found.along(to_residual)
-    totals = rows.gather(plan, found.residuals)
+    missed, along = left.along(to_residual)
+    u, totals = modes @ to_residual, left.gather()
     return Solution(
         factor=factor,
         gamma=gamma,
         u=u,
-        w=_pull(plan, rows, lambdas, totals @ to_residual, u),
-        rss=max(float(missed @ missed + u @ u), rows.least),
+        w=_pull(plan, rows.size, lambdas, totals @ to_residual, u),
+        rss=max(missed + float(u @ u), least_of(rows)),
         information=information,
         ZVQ=totals[:, :-1],
-        score=found.residuals[:, :-1].T @ missed + found.modes[:, :-1].T @ u,
-        missed=float(missed @ missed),
+        score=along[:-1] + modes[:, :-1].T @ u,
+        missed=missed,
     )
 
 
 def _pull(
-    plan: Layout, rows: Rows, lambdas: tuple[Floats, ...], totals: Floats, u: Floats
+    plan: Layout, size: float, lambdas: tuple[Floats, ...], totals: Floats, u: Floats
 ) -> Floats:
     """(q,) Z'V^-1 r sigma^2: of each term from totals of residuals or from Lambda'w = u, what loses less."""
     w = totals.copy()
     for j, (factor, part) in enumerate(zip(lambdas, plan.split(u), strict=True)):
         # Totals have the rounding of the responses, modes their own, by how much their covariance enlarges it.
         least = np.linalg.svd(factor)[1][-1]
-        if np.linalg.norm(part) < least * rows.size:
+        if np.linalg.norm(part) < least * size:
             w[plan.place(j)] = sl.solve_triangular(factor, part.T, lower=True, trans="T").T.ravel()
     return w
 
@@ -222,7 +299,7 @@ def best_coefficients(information: Floats, pull: Floats) -> Floats:
     return np.asarray(found / scale, float)
 
 
-def is_perfect(rows: Rows, rss: float, missed: float | None) -> bool:
+def is_perfect(rows: AnyRows, rss: float, missed: float | None) -> bool:
     """Whether a model meets its responses exactly: by its columns, or by effects that grow without limit.
 
     Args:
@@ -232,6 +309,5 @@ def is_perfect(rows: Rows, rss: float, missed: float | None) -> bool:
     """
     if missed is None:
         return rss <= (EXACTLY * rows.size) ** 2
-    yy = float(rows.residual @ rows.residual)
-    by_effects = rss < VANISHING**2 * yy and missed < BY_EFFECTS * rss
+    by_effects = rss < VANISHING**2 * rows.yy and missed < BY_EFFECTS * rss
     return by_effects or rss <= (EXACTLY * rows.size) ** 2

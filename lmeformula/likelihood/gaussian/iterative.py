@@ -15,7 +15,7 @@ from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats, Mask
 from lmeformula.likelihood import probing
 from lmeformula.likelihood.ascent import NOTHING_ESTIMATED, ascend
-from lmeformula.likelihood.evaluation import Summit, where_told
+from lmeformula.likelihood.evaluation import Evaluation, Summit, where_told
 from lmeformula.likelihood.factors import FactorSpace, factor_space
 from lmeformula.likelihood.gaussian.exact import ExactFit, elements_at, looker, natural
 from lmeformula.likelihood.gaussian.from_residuals import is_perfect
@@ -31,6 +31,7 @@ from lmeformula.likelihood.gaussian.probed_information import Ways, observed_by_
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
 from lmeformula.likelihood.integrated import integrated
+from lmeformula.likelihood.reached import Reached
 from lmeformula.likelihood.resumable import Resumable
 from lmeformula.likelihood.singular import any_singular
 from lmeformula.likelihood.sureness import Sureness
@@ -52,6 +53,7 @@ def fit_iterative(
     max_probes: int = 512,
     ways: Ways | None = None,
     start: Params | None = None,
+    reached: Reached | None = None,
 ) -> IterativeFit:
     """Maximise the Gaussian likelihood over the relative covariance factors.
 
@@ -63,9 +65,11 @@ def fit_iterative(
       ways: (psi (d,), which are inside (d,)) -> (d, d) directions in psi, in columns, along which scores are
         differenced: of covariances those of orthogonal columns. By default each parameter by itself.
       start: parameters to start from; moderate deviations by default.
+      reached: is told where the likelihood was looked at last.
     """
     elements = factor_space(space, data.column_roots(space))
-    problem = _Problem(data, space, elements, reml, ways)
+    told = Reached(space) if reached is None else reached
+    problem = _Problem(data, space, elements, reml, ways, told)
     at_first = elements.start(FIRST_SD) if start is None else elements_at(elements, start)
 
     def roughly(signs: Floats) -> tuple[Floats, int]:
@@ -93,6 +97,7 @@ class _Problem(NamedTuple):
     elements: FactorSpace
     reml: bool
     ways: Ways | None
+    reached: Reached
 
     def probed(self, signs: Floats) -> _Problem:
         """The same by one set of probes."""
@@ -101,8 +106,14 @@ class _Problem(NamedTuple):
 
 def _ascend(problem: _Problem, start: Floats, negligible: float) -> Summit:
     """Climb to the root of the score."""
-    data, space, elements, reml, _ = problem
-    look = looker(data, space, elements, Orthogonal(data), reml)
+    data, space, elements, reml, _, reached = problem
+    told = looker(data, space, elements, Orthogonal(data), reml)
+
+    def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Evaluation:
+        at = told(coordinates, lambdas)
+        reached.params = natural(data, space, cast(Solution[ProbedFactor], at.detail), reml)
+        return at
+
     evaluate = Resumable(where_told(look, elements.factors))
     return ascend(
         integrated(evaluate), elements, start, data.n, negligible, nothing=NOTHING_ESTIMATED
@@ -111,7 +122,7 @@ def _ascend(problem: _Problem, start: Floats, negligible: float) -> Summit:
 
 def _fit_with(problem: _Problem, start: Floats, earlier: IterativeFit | None) -> IterativeFit:
     """The optimum by one set of probes."""
-    data, space, elements, reml, _ = problem
+    data, space, elements, reml, *_ = problem
     summit = _ascend(problem, start, probing.NEGLIGIBLE_GAIN)
     lambdas = elements.factors(summit.elements)
     found = solve(data, lambdas) if summit.on_face else summit.point.detail
@@ -175,7 +186,7 @@ def _derivatives(
     earlier: IterativeFit | None,
 ) -> tuple[Floats, Floats, Floats, Sureness]:
     """The score (m, d) by each probe at psi, and the observed information (d, d) with what comes along."""
-    data, space, _, reml, ways = problem
+    data, space, _, reml, ways, _ = problem
     at = solution
     settled = zip(solution.factor.lambdas, relative_factors(space, psi), strict=True)
     if not all(np.allclose(a, b, rtol=1e-9, atol=0.0) for a, b in settled):

@@ -15,12 +15,12 @@ from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 
+from lmeformula.algebra.crossproducts import CrossProducts
 from lmeformula.algebra.eliminated import eliminate
 from lmeformula.algebra.factor import Factor, factorize
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.precision import Exact, Precision
 from lmeformula.algebra.probed import ProbedFactor
-from lmeformula.algebra.sparseproducts import SparseProducts
 from lmeformula.arrays import Floats
 from lmeformula.likelihood.gaussian.dense import solve_small, solve_small_closely
 from lmeformula.likelihood.gaussian.from_residuals import (
@@ -43,11 +43,11 @@ Solved: TypeAlias = Solution[Exact]
 
 
 def precision(data: Sums, lambdas: tuple[Floats, ...]) -> Factor | ProbedFactor:
-    """M at relative covariance factors: factored, or probed where the products are sparse."""
-    if isinstance(data.products, SparseProducts):
-        assert data.signs is not None
-        return ProbedFactor(eliminate(data.plan, data.products, lambdas), data.signs)
-    return factorize(data.plan, data.products, lambdas)
+    """M at relative covariance factors: factored, or probed where the products are not in blocks."""
+    if isinstance(data.products, CrossProducts):
+        return factorize(data.plan, data.products, lambdas)
+    assert data.signs is not None
+    return ProbedFactor(eliminate(data.plan, data.products, lambdas), data.signs)
 
 
 def solve_quickly(
@@ -61,12 +61,12 @@ def solve_quickly(
         return found
     if data.n * data.plan.num_effects > MOST_DENSE:
         return solve(data, lambdas)
-    return solve_small_closely(data.plan, data.dense, data.rows, lambdas)
+    return solve_small_closely(data.plan, data.dense, data.rows_here, lambdas)
 
 
 def solve_exactly_quickly(data: Sums, lambdas: tuple[Floats, ...], close: float = CLOSE) -> Solved:
     """The same of products that can be factored, so that nothing is an estimate."""
-    assert not isinstance(data.products, SparseProducts)
+    assert isinstance(data.products, CrossProducts)
     return cast(Solved, solve_quickly(data, lambdas, close))
 
 

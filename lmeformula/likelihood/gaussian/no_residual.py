@@ -45,7 +45,7 @@ class NoResidual(NamedTuple):
 
 def may_lack_residual(data: Sums) -> bool:
     """Whether few rows have effects enough for the likelihood to have a maximum at a sigma of zero."""
-    n, p = data.n, int(data.rows.Q.shape[1])
+    n, p = data.n, int(data.rows_here.Q.shape[1])
     return 0 < n <= min(data.plan.num_effects + p, MOST_ROWS)
 
 
@@ -60,7 +60,7 @@ def without_residual(data: Sums, covariances: tuple[Floats, ...], reml: bool) ->
       The likelihood there; None where the covariance is singular, so that there is none, and where there are
       too many rows to see.
     """
-    n, p = data.n, data.rows.Q.shape[1]
+    n, p = data.n, data.rows_here.Q.shape[1]
     if not 0 < n - p * reml <= min(data.plan.num_effects, MOST_ROWS):
         return None
     alone = _alone(data, covariances, reml)
@@ -104,10 +104,12 @@ def without_limit(data: Sums) -> tuple[int, ...]:
     Returns:
       Positions of the terms; () where there are none, and where there are too many rows to see.
     """
-    plan, n, p = data.plan, data.n, data.rows.Q.shape[1]
+    plan, n, p = data.plan, data.n, data.rows_here.Q.shape[1]
     if not (p and may_lack_residual(data)) or len(plan.sizes) > MOST_TERMS:
         return ()
-    Z, Q = _one_by_one(data, data.rows.spread(plan, np.eye(plan.num_effects)), data.rows.Q)
+    Z, Q = _one_by_one(
+        data, data.rows_here.spread(plan, np.eye(plan.num_effects)), data.rows_here.Q
+    )
     for count in range(1, len(plan.sizes) + 1):
         for terms in combinations(range(len(plan.sizes)), count):
             columns = np.hstack([Z[:, plan.place(j)] for j in terms])
@@ -147,7 +149,10 @@ class _Alone(NamedTuple):
 def _alone(data: Sums, covariances: tuple[Floats, ...], reml: bool) -> _Alone:
     plan, T = data.plan, np.zeros((data.plan.num_effects,) * 2)
     Z, Q, residual = _one_by_one(
-        data, data.rows.spread(plan, np.eye(plan.num_effects)), data.rows.Q, data.rows.residual
+        data,
+        data.rows_here.spread(plan, np.eye(plan.num_effects)),
+        data.rows_here.Q,
+        data.rows_here.residual,
     )
     n, p = Q.shape
     for j, ((levels, _), covariance) in enumerate(zip(plan.sizes, covariances, strict=True)):

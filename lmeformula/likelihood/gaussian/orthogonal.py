@@ -87,10 +87,10 @@ def orthogonal(data: Sums) -> Orthogonal:
         for turn, (_, k) in zip(turns, data.plan.sizes, strict=True)
     )
     plan = _turned(data.plan, whole)
-    root = data.rows.root
+    root = data.rows_here.root
     weights = np.ones(data.n) if root is None else root**2
     products = find_incidence(plan).products(weights)
-    rows = data.rows
+    rows = data.rows_here
     new = data._replace(
         plan=plan,
         products=products,

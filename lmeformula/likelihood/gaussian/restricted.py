@@ -37,7 +37,7 @@ def restricted(data: Sums) -> Sums | None:
       which nothing is read beside a dense matrix, are those of `data`. None where there are no fixed effects,
       or too many random ones for dense products.
     """
-    rows, plan = data.rows, data.plan
+    rows, plan = data.rows_here, data.plan
     q, p = data.ZQ.shape
     if data.dense is None or p == 0 or data.n * q > MOST_DENSE:
         return None

@@ -132,7 +132,7 @@ def _closely(data: Sums, dense: DenseProducts, lambdas: tuple[Floats, ...]) -> t
     def solve(columns: Floats) -> Floats:
         return np.asarray(across.T @ ((across @ columns) / M[:, None]))
 
-    return leave_all(data.plan, data.rows, spread, solve), float(np.log(M).sum())
+    return leave_all(data.plan, data.rows_here, spread, solve), float(np.log(M).sum())
 
 
 def _by_blocks(

@@ -9,11 +9,12 @@ import numpy as np
 from lmeformula.algebra.crossproducts import CrossProducts, Layout, layout
 from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.orthogonal import orthogonal
+from lmeformula.algebra.products import Products
 from lmeformula.algebra.small import DenseProducts, dense_products
-from lmeformula.algebra.sparseproducts import SparseProducts, find_meetings, sparse_products
 from lmeformula.arrays import Floats
 from lmeformula.design.design import Design
 from lmeformula.likelihood.gaussian.from_residuals import Rows
+from lmeformula.likelihood.gaussian.shared_rows import SharedRows
 from lmeformula.likelihood.singular import column_root
 from lmeformula.model.params import ParamSpace
 from lmeformula.rows.mapped import beside, put_away, row_blocks
@@ -27,7 +28,7 @@ class Sums(NamedTuple):
 
     Attributes:
       plan: layout of the random effects.
-      products: Z'WZ in blocks, some of them dense, or all sparse.
+      products: Z'WZ in blocks, some of them dense, or behind what is asked of it.
       ZQ: (q, p), Z'W^(1/2) Q.
       Zy: (q,), Z'W^(1/2) times the least-squares residual.
       yy: residual sum of squares of the regression of y on X alone.
@@ -35,14 +36,14 @@ class Sums(NamedTuple):
       ols: (p,) coefficients of that regression.
       n: number of observations.
       log_weights: sum of the log prior weights of the observations.
-      rows: Q and what it leaves of y.
+      rows: Q and what it leaves of y, in memory or elsewhere.
       dense: Z'WZ as one matrix, where there are few effects.
       signs: (r, m) probes, where the products are sparse: M is then not factored.
       times: (n,) how many observations each row stands for; None for one.
     """
 
     plan: Layout
-    products: CrossProducts | SparseProducts
+    products: CrossProducts | Products
     ZQ: Floats
     Zy: Floats
     yy: float
@@ -50,10 +51,16 @@ class Sums(NamedTuple):
     ols: Floats
     n: int
     log_weights: float
-    rows: Rows
+    rows: Rows | SharedRows
     dense: DenseProducts | None = None
     signs: Floats | None = None
     times: Floats | None = None
+
+    @property
+    def rows_here(self) -> Rows:
+        """The rows, in memory, where what can be factored always has them."""
+        assert isinstance(self.rows, Rows)
+        return self.rows
 
     def freedom(self, reml: bool) -> int:
         """How many residuals are free: rows, of the restricted likelihood less fixed effects."""
@@ -88,30 +95,21 @@ class Carrier(NamedTuple):
     offset: Floats
 
 
-def prepare(design: Design, *, factored: bool = True) -> Carrier:
-    """Form the cross products of a design with at least one random term.
+def prepare(design: Design) -> Carrier:
+    """Form the cross products of a design with at least one random term, in blocks that can be factored.
 
-    Args:
-      design: the design.
-      factored: in blocks that can be factored; sparse ones otherwise, of which there may be very many.
     Raises:
       ModelError: if the block that is dense would not fit into memory.
     """
     plan = layout(design.terms)
     # A row of frequency f is f rows: it counts as one of f times the precision, but for the constants.
-    weights = _total_weights(design)
+    weights = design.total_weights
     root = None if weights is None else np.sqrt(weights)
     Q, R = orthogonal(design.X if root is None else design.X * root[:, None])
     rows = Rows(Q, np.zeros(design.n), root, 0.0)
-    products: CrossProducts | SparseProducts
-    dense = None
     put_away()
-    if factored:
-        # Where elements can meet is the design's to say, not the numbers': a column may sum to zero in a level.
-        products = find_incidence(plan).products(np.ones(design.n) if weights is None else weights)
-        dense = dense_products(plan, products)
-    else:
-        products = sparse_products(find_meetings(plan), weights)
+    # Where elements can meet is the design's to say, not the numbers': a column may sum to zero in a level.
+    products = find_incidence(plan).products(np.ones(design.n) if weights is None else weights)
     none = Sums(
         plan=plan,
         products=products,
@@ -121,31 +119,22 @@ def prepare(design: Design, *, factored: bool = True) -> Carrier:
         R=R,
         ols=np.zeros(len(R)),
         n=design.num_observations,
-        log_weights=_log_weights(design),
+        log_weights=design.sum_log_weights,
         rows=rows,
-        dense=dense,
+        dense=dense_products(plan, products),
         times=design.frequency,
     )
     return Carrier(none, design.offset)
 
 
-def _total_weights(design: Design) -> Floats | None:
-    """(n,) prior weights times frequencies; None where both are one."""
-    if design.weights is None or design.frequency is None:
-        return design.frequency if design.weights is None else design.weights
-    return design.weights * design.frequency
-
-
-def _log_weights(design: Design) -> float:
-    if design.weights is None:
-        return 0.0
-    logs = np.log(design.weights)
-    return float(logs.sum() if design.frequency is None else logs @ design.frequency)
-
-
 def weighted(carrier: Carrier, y: Floats) -> Floats:
     """Responses (n,) or (n, m) less the offset, times the root of the weights."""
-    root, offset = carrier.none.rows.root, carrier.offset
+    root, offset = carrier.none.rows_here.root, carrier.offset
+    return weighted_by(root, y, offset)
+
+
+def weighted_by(root: Floats | None, y: Floats, offset: Floats) -> Floats:
+    """The same by the root (n,) of the weights."""
     found = beside(y, y.shape)
     for rows in row_blocks(len(y)):
         part = y[rows].T - offset[rows]
@@ -155,23 +144,26 @@ def weighted(carrier: Carrier, y: Floats) -> Floats:
 
 def left_by_regression(carrier: Carrier, y: Floats) -> tuple[Floats, Floats]:
     """What the fixed effects leave of `weighted` responses (n,) or (n, m), and Q'y."""
-    Q = carrier.none.rows.Q
+    Q = carrier.none.rows_here.Q
     Qy = Q.T @ y
     residual = beside(Q, y.shape)
-    for rows in row_blocks(len(y)):
-        residual[rows] = y[rows] - Q[rows] @ Qy
+    subtract(y, Q, Qy, residual)
     # Once more: of a large mean the first residual keeps the rounding, which is in the columns' span.
-    further = Q.T @ residual
-    for rows in row_blocks(len(y)):
-        residual[rows] -= Q[rows] @ further
+    subtract(residual, Q, Q.T @ residual, residual)
     return residual, Qy
+
+
+def subtract(y: Floats, Q: Floats, coefficients: Floats, out: Floats) -> None:
+    """Put y (n,) or (n, m) less Q coefficients into an array, which may be y itself."""
+    for rows in row_blocks(len(y)):
+        out[rows] = y[rows] - Q[rows] @ coefficients
 
 
 def respond(carrier: Carrier, y: Floats) -> Sums:
     """Add a response (n,) to a design's cross products."""
     none, y = carrier.none, weighted(carrier, y)
     residual, Qy = left_by_regression(carrier, y)
-    rows = Rows(none.rows.Q, residual, none.rows.root, float(np.linalg.norm(y)))
+    rows = Rows(none.rows_here.Q, residual, none.rows_here.root, float(np.linalg.norm(y)))
     return none._replace(
         Zy=rows.gather(none.plan, residual[:, None])[:, 0],
         yy=float(residual @ residual),
@@ -180,7 +172,7 @@ def respond(carrier: Carrier, y: Floats) -> Sums:
     )
 
 
-def sums(design: Design, *, factored: bool = True) -> Sums:
+def sums(design: Design) -> Sums:
     """Form the cross products of a design with a numeric response and at least one random term."""
     assert design.y is not None
-    return respond(prepare(design, factored=factored), design.y)
+    return respond(prepare(design), design.y)

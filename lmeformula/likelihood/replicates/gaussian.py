@@ -67,7 +67,7 @@ def levels_of(design: Design, carrier: Carrier) -> Levels | None:
     term = one_factor(design.terms)
     if term is None:
         return None
-    rows = carrier.none.rows
+    rows = carrier.none.rows_here
     values = term.values if rows.root is None else term.values * rows.root[:, None]
     order = np.argsort(term.index, kind="stable")
     firsts = np.searchsorted(term.index[order], np.arange(len(term.levels)))

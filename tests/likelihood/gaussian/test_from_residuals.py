@@ -9,6 +9,7 @@ import lmeformula as lf
 from lmeformula.likelihood.gaussian.likelihood import log_likelihood as by_blocks
 from lmeformula.likelihood.gaussian.likelihood import score, solve_quickly
 from lmeformula.likelihood.gaussian.second_opinion import witness_at
+from lmeformula.likelihood.gaussian.shared_sums import shared_sums
 from lmeformula.likelihood.gaussian.sums import sums
 from tests.likelihood.gaussian.digits import log_likelihood
 
@@ -48,7 +49,7 @@ def test_value(formula, sigma, noise):
     lambdas = tuple(factor / params.residual_sd for factor in model.space.factors(psi))
     assert witness_at(data, params, lambdas, False).value == pytest.approx(expected, rel=1e-8)
     probes = np.ones((3 if "h" in formula else 0, 2))
-    sparse = sums(model.design, factored=False)._replace(signs=probes)
+    sparse = shared_sums(model.design)._replace(signs=probes)
     _, found = score(sparse, model.space, psi)
     assert found.rss == pytest.approx(by_blocks(data, model.space, psi)[2].rss, rel=1e-7)
 

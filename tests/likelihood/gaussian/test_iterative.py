@@ -13,6 +13,7 @@ from lmeformula.likelihood import probing
 from lmeformula.likelihood.gaussian import iterative
 from lmeformula.likelihood.gaussian.exact import fit_exact
 from lmeformula.likelihood.gaussian.likelihood import log_likelihood, score
+from lmeformula.likelihood.gaussian.shared_sums import shared_sums
 from lmeformula.likelihood.gaussian.sums import sums
 from tests.simulate import FORMULAS, make_design
 
@@ -79,7 +80,7 @@ def test_score_is_the_exact_one(name):
     psi = space.to_free(model.start)
     psi = psi + 0.1 * np.random.default_rng(3).normal(size=len(psi))
     value, expected, _ = log_likelihood(sums(design), space, psi)
-    data = sums(design, factored=False)
+    data = shared_sums(design)
     signs = random_signs(data.plan.num_effects - data.plan.lead_size, 64, 0)
     data = data._replace(signs=signs)
     scores, found = score(data, space, psi)
@@ -101,7 +102,7 @@ def test_monte_carlo_errors_are_calibrated(data):
     model = lf.compile(design)
     exact = model.space.to_free(fit_exact(sums(design), model.space).params)
     best = lf.estimate(model, solver="direct").loglik.value
-    products = sums(design, factored=False)
+    products = shared_sums(design)
     p = model.space.num_fixed
     found, variances, logliks, errors = [], [], [], []
     for seed in range(20):
@@ -122,7 +123,7 @@ def test_monte_carlo_errors_are_calibrated(data):
 
 def test_probes_grow_until_the_errors_are_as_asked(data):
     design = lf.design("y ~ x + (1 | g) + (1 | h)", data)
-    products, space = sums(design, factored=False), lf.compile(design).space
+    products, space = shared_sums(design), lf.compile(design).space
     few = iterative.fit_iterative(products, space)
     assert few.is_sharp
     tolerance = 0.3 * probing.excess(few.mc_covariance, few.information, few.inside, 1.0)
@@ -196,7 +197,7 @@ def test_two_singular_covariances_and_levels_of_one_row(reml):
 
 def test_an_interruption_returns_what_the_last_probes_gave(data, monkeypatch):
     design = lf.design("y ~ x + (1 | g) + (1 | h)", data)
-    products, space = sums(design, factored=False), lf.compile(design).space
+    products, space = shared_sums(design), lf.compile(design).space
     calls = []
 
     def interrupted(*given):

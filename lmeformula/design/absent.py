@@ -1,10 +1,10 @@
-"""The place of rows that a saved fit left out: it knows its shape, and says why it has no numbers."""
+"""The place of rows that are not here: it knows their shape, and says why it has no numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -12,6 +12,20 @@ from lmeformula.errors import ModelError
 
 if TYPE_CHECKING:
     from lmeformula.design.design import Design
+
+
+class Why(NamedTuple):
+    """Why rows are not here, and what to do about it."""
+
+    problem: str
+    hint: str
+
+
+SAVED = Why(
+    "this fit was loaded without the rows of its data, and they are needed here",
+    "Save it with fit.save(path, data=True) to keep them. Without them it predicts new rows, "
+    'fit.predict(newdata), and gives intervals of the population, re_form="NA".',
+)
 
 
 class AbsentRows(np.lib.mixins.NDArrayOperatorsMixin):
@@ -22,6 +36,7 @@ class AbsentRows(np.lib.mixins.NDArrayOperatorsMixin):
 
     Attributes:
       shape: of the array that was left out.
+      why: it was.
     Example:
       >>> rows = AbsentRows((180, 2))
       >>> len(rows), rows.ndim
@@ -32,12 +47,14 @@ class AbsentRows(np.lib.mixins.NDArrayOperatorsMixin):
       Save it with fit.save(path, data=True) to keep them. Without them it predicts new rows...
     """
 
-    __slots__ = ("shape",)
+    __slots__ = ("shape", "why")
 
     shape: tuple[int, ...]
+    why: Why
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], why: Why = SAVED) -> None:
         self.shape = shape
+        self.why = why
 
     @property
     def ndim(self) -> int:
@@ -77,14 +94,10 @@ class AbsentRows(np.lib.mixins.NDArrayOperatorsMixin):
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise ModelError(
-            "this fit was loaded without the rows of its data, and they are needed here",
-            hint="Save it with fit.save(path, data=True) to keep them. Without them it predicts new rows, "
-            'fit.predict(newdata), and gives intervals of the population, re_form="NA".',
-        )
+        raise ModelError(self.why.problem, hint=self.why.hint)
 
 
 def has_rows(design: Design) -> bool:
-    """Whether a design has its rows, or was loaded without them."""
+    """Whether a design has its rows, or was loaded without them, or they are with workers."""
     X: object = design.X
     return not isinstance(X, AbsentRows)

@@ -1,0 +1,41 @@
+"""Second stage, last step: rows of a design that is in memory go to the workers of a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lmeformula.design.design import Design
+from lmeformula.design.shards import cut_levels, lead_of, part_of
+from lmeformula.rows.parts import Part, Shards
+from lmeformula.rows.workers import Workers, addresses
+
+
+def spread(design: Design, client: Any, most: int | None = None) -> Design:
+    """Send a design's rows to workers, all rows of a level of its largest term to one.
+
+    Args:
+      design: in memory, where a shard that is lost is made from again.
+      client: a distributed.Client.
+      most: how many shards; one for each worker by default.
+    Returns:
+      The same design, whose sums over rows are the workers'.
+    Raises:
+      ClusterError: if there are no workers.
+    """
+    if not design.terms:
+        return design
+    lead = lead_of(design.terms)
+    term = design.terms[lead]
+    counts = np.bincount(term.index, minlength=len(term.levels))
+    places = cut_levels(counts, most or len(addresses(client, wait=True)))
+
+    def pieces(number: int) -> tuple[Any, ...]:
+        part = part_of(design, lead, places[number])
+        # As a future: what is large has no place in the graph of tasks.
+        return Part, client.scatter(part, hash=False)
+
+    sizes = [int(counts[place].sum()) for place in places]
+    return replace(design, shards=Shards(Workers(client, pieces, sizes), lead, places))
