@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -69,6 +69,7 @@ def ascend(
     max_steps: int = MAX_STEPS,
     alone: bool = False,
     nothing: float = NOTHING,
+    costly: bool = False,
 ) -> Summit:
     """Climb to a maximum; to the highest found from several starts where a structure has several maxima.
 
@@ -93,10 +94,12 @@ def ascend(
       max_steps: most steps of one climb.
       alone: whether to climb from that start only, whatever maxima a structure is known to have elsewhere.
       nothing: what a log-likelihood may lack that is as high, of one that is estimated.
+      costly: whether an evaluation takes long: where a single standard deviation is all that there is, a
+        likelihood that rises from zero leads to the maximum that is known, and is not followed there.
     Returns:
       The summit, whether or not it is one.
     """
-    hill = Hill(evaluate, space, num_rows, negligible, measure, last or negligible, nothing)
+    hill = Hill(evaluate, space, num_rows, negligible, measure, last or negligible, nothing, costly)
     unrested, others = np.zeros(space.size, bool), len(start) - space.size
     # Where other coordinates go along, measuring takes too long to be tried out.
     trial, steps = (hill._replace(measure=None), TRIAL_STEPS) if others else (hill, MORE_STEPS)
@@ -249,7 +252,9 @@ def _climb(
             point = measure(point, free)
         ways = hill.ways(point, free)
         gain, before = ways.gain(), count
-        if not is_left and resting.any() and gain < MOST_IN_SIGHT:
+        if known is not None and not is_left and resting.any() and gain < MOST_IN_SIGHT:
+            if hill.has_one_way and next(_ways_off(hill, point, resting, gain), None) is not None:
+                return known._replace(num_evaluations=count)
             # What is higher next to a face than the top of it will be is no way to a maximum there.
             freed = _leave_a_face(hill, point, resting, gain)
             if freed is not None:
@@ -339,9 +344,24 @@ def _leave_a_face(
       resting: (t,) which elements rest.
       least: how much it has to rise; where it promises less than that nothing is tried.
     """
+    elements = hill.elements(point)
+    for moved in _ways_off(hill, point, resting, least):
+        for share in SHORTER:
+            # What makes no difference on the face jumps.
+            shares = np.where(hill.space.idle(elements), 1.0, share)
+            away = hill.at(hill.others(point), elements + shares * (moved - elements))
+            if away.value > point.value + hill.nothing + least:
+                return away, resting & (moved == elements)
+    return None
+
+
+def _ways_off(
+    hill: Hill, point: Evaluation, resting: Mask, least: float = 0.0
+) -> Iterator[Floats]:
+    """Elements (t,) next to a face that rests, one after the other, where the curvature promises more than that."""
     space, elements = hill.space, hill.elements(point)
     if not np.isfinite(point.value):
-        return None
+        return
     for term, face in space.faces:
         if not resting[space.places(term, face)].all():
             continue
@@ -349,10 +369,4 @@ def _leave_a_face(
         moved, curvature = space.escape(term, face, elements, score, point.slopes)
         promise = 0.5 * curvature * float(np.sum((moved - elements) ** 2))
         if curvature > FREEING_CURVATURE * hill.num_rows and promise > least:
-            for share in SHORTER:
-                # What makes no difference on the face jumps.
-                shares = np.where(space.idle(elements), 1.0, share)
-                away = hill.at(hill.others(point), elements + shares * (moved - elements))
-                if away.value > point.value + hill.nothing + least:
-                    return away, resting & (moved == elements)
-    return None
+            yield moved

@@ -23,6 +23,12 @@ class Hill(NamedTuple):
     measure: Measure | None
     last: float
     nothing: float
+    costly: bool = False
+
+    @property
+    def has_one_way(self) -> bool:
+        """Whether one standard deviation is all that could lead elsewhere, and looking there takes long."""
+        return self.costly and self.space.size == 1
 
     def elements(self, point: Evaluation) -> Floats:
         """(t,) the elements of the factors at a point, the last of its coordinates."""

@@ -35,7 +35,12 @@ from lmeformula.likelihood.laplace.likelihood import (
 )
 from lmeformula.likelihood.laplace.modes import KnownMode, arrays_of, mode_slopes
 from lmeformula.likelihood.laplace.secants import corrected, remember
-from lmeformula.likelihood.laplace.trail import Trail, TrailMemory
+from lmeformula.likelihood.laplace.trail import (
+    SETTLED,
+    SETTLED_EXACTLY,
+    Trail,
+    TrailMemory,
+)
 from lmeformula.likelihood.measured import with_measured
 from lmeformula.likelihood.resumable import Resumable
 from lmeformula.likelihood.singular import any_singular, column_roots
@@ -145,6 +150,7 @@ def fit_laplace(
     counts = np.cumsum([m, *(chart.size for chart in elements.charts)])
     places = Places(slice(p, m), tuple(map(slice, counts[:-1], counts[1:])))
     lowest, highest = own_ends(model)
+    little = SETTLED_EXACTLY if care.marginal.is_exact else SETTLED
     has_information = factorize is None and problem.marginal.bends_along(m + elements.size)
 
     def place_of(coordinates: Floats) -> At:
@@ -180,14 +186,13 @@ def fit_laplace(
             in_coordinates = np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0)
             along = None
             is_far = not care.marginal.is_exact and trail.leads_far(coordinates)
-            if has_information and not (is_far or trail.is_settled(coordinates)):
+            if has_information and not (is_far or trail.is_settled(coordinates, little)):
                 along = directions(
                     plan, problem.X, at.lambdas, mode.u, changes, in_coordinates, places
                 )
                 along = along._replace(is_rough=True)
             beyond = problem.marginal.beyond(problem, mode, depths, along)
             found = assemble(problem, mode, depths, beyond, along)
-            of_coefficients = upright(coefficients.information)
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
             return nowhere(coordinates)
@@ -204,7 +209,7 @@ def fit_laplace(
             written, moves = found.information.copy(), ()
             written[m:, m:] -= elements.bends(coordinates[m:], slopes)
             written = written if _is_definite(written) else None
-        elif not trail.is_settled(coordinates):
+        elif not trail.is_settled(coordinates, little):
             written = None
         is_old = found.information is None
         memory.trail = trail = trail._replace(written=written, moves=moves, is_old=is_old)
@@ -213,7 +218,10 @@ def fit_laplace(
         else:
             # Where a likelihood bends upwards, as next to a variance of zero, its own steps are short.
             information = np.zeros((len(coordinates), len(coordinates)))
-            information[:m, :m] = of_coefficients
+            try:
+                information[:m, :m] = upright(coefficients.information)
+            except np.linalg.LinAlgError:
+                return nowhere(coordinates)
             information[m:, m:] = average_information(problem, found, changes)
             information[m:, m:] += elements.falling(coordinates[m:], slopes)
         # Own parameters are logarithms, but for a location: a step is held to about one.
@@ -239,9 +247,10 @@ def fit_laplace(
     if care.marginal.is_exact:
         climb = last_kept(climb)
 
-    def climb_from(where: Floats, *, quickly: bool = False) -> Summit:
-        resumable.catch_up()
-        memory.trail = Trail()
+    def climb_from(where: Floats, *, quickly: bool = False, is_begun: bool = False) -> Summit:
+        if not is_begun:
+            resumable.catch_up()
+            memory.trail = Trail()
         rise = partial(
             ascend,
             climb,
@@ -260,21 +269,26 @@ def fit_laplace(
             # A likelihood that is integrated has its information itself.
             measure=None if care.marginal.is_exact else measure,
             alone=alone,
+            costly=care.marginal.is_exact,
         )
 
-    def is_known(where: Floats) -> bool:
+    def is_known(where: Floats, begin: Floats | None) -> bool:
+        resumable.catch_up()
+        memory.trail = Trail(begin)
         settled = elements.settle(where[m:])
         return bool(np.isfinite(climb(np.append(where[:m], settled)).value))
 
-    starts = [] if start is None else [start]
+    starts: list[tuple[Floats, Floats | None]] = [] if start is None else [(start, None)]
     if start is None and care.marginal.is_exact and model.known_start is None:
         starts += _near(model, care)
     if not starts or care.marginal.is_exact:
-        starts.append(np.append(before, _first_elements(model, elements)))
+        starts.append((np.append(before, _first_elements(model, elements)), None))
     if care.marginal.is_exact:
         # Others may lie where the likelihood is not known: with small effects it is.
-        starts.append(np.append(before, elements.start(OTHER_SDS[0])))
-    summit = climb_from(next((one for one in starts[:-1] if is_known(one)), starts[-1]))
+        starts.append((np.append(before, elements.start(OTHER_SDS[0])), None))
+    last, _ = starts.pop()
+    known = next((where for where, begin in starts if is_known(where, begin)), None)
+    summit = climb_from(last) if known is None else climb_from(known, is_begun=True)
     is_doubtful = is_thorough or (looks_around and not summit.converged)
     if is_doubtful and _bends_upwards(summit):
         for sd in OTHER_SDS:
@@ -320,15 +334,17 @@ def _first_elements(model: Model, elements: FactorSpace) -> Floats:
     return elements.start(FIRST_SD)
 
 
-def _near(model: Model, care: Care) -> list[Floats]:
-    """Coordinates of the approximation's maximum, from where an exact one is near; none where it has none."""
+def _near(model: Model, care: Care) -> list[tuple[Floats, Floats | None]]:
+    """The approximation's maximum, from where an exact one is near: coordinates, and the mode; none of none."""
     try:
         # The ascent of the likelihood itself looks where else there may be maxima.
         rough = care._replace(negligible=ROUGHLY, marginal=Determinant)
         found = fit_laplace(model, care=rough, alone=True)
     except np.linalg.LinAlgError:
         return []
-    return [found.coordinates] if np.isfinite(found.coordinates).all() else []
+    if not np.isfinite(found.coordinates).all():
+        return []
+    return [(found.coordinates, found.approximation.mode.u)]
 
 
 def _is_definite(information: Floats) -> bool:

@@ -16,6 +16,9 @@ from lmeformula.likelihood.laplace.secants import Move
 # After a step that promised more the information itself is for nothing: one that is never indefinite leads on.
 # After one that promised less, as the information told, it will do as it was.
 CLOSE, SETTLED = 40.0, 0.02
+# The same of integrals, each of which takes longer than what its nodes say of the information besides: after a
+# step that promised more, a fresh one saves another step.
+SETTLED_EXACTLY = 1e-6
 
 
 class Trail(NamedTuple):
@@ -53,7 +56,7 @@ class Trail(NamedTuple):
             return True
         return float(self.latest[1] @ (coordinates - self.latest[0])) > CLOSE
 
-    def is_settled(self, coordinates: Floats) -> bool:
+    def is_settled(self, coordinates: Floats, little: float = SETTLED) -> bool:
         """Whether the step promised little, as the information told that was written out last.
 
         Once: where it has to do again and again, as on the way to a limit, it does not.
@@ -62,7 +65,7 @@ class Trail(NamedTuple):
             return False
         step = coordinates - self.latest[0]
         promise, told = float(self.latest[1] @ step), float(step @ self.written @ step)
-        return promise < SETTLED and 0.5 * promise < told < 2.0 * promise
+        return promise < little and 0.5 * promise < told < 2.0 * promise
 
 
 class TrailMemory:

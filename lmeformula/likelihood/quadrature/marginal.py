@@ -41,6 +41,31 @@ MOST_WORK, MOST_EVALUATIONS = 100_000_000, 100
 # Or where it has come so often to where the likelihood is not known, and not back to where so many nodes fewer
 # than the most are enough.
 MOST_UNKNOWN, WELL_INSIDE = 10, 2
+# Parameters are the same where they differ by no more, relatively: on other scales they are rounded otherwise.
+# Around modes as near as that to each other integrals are the same.
+SAME, AS_NEAR = 1e-13, 1e-7
+# Effects that no predictor has more of than this, next to a standard deviation of zero, have the density of their
+# prior: an integral adds some fourth power of it to Laplace's approximation.
+NOTHING = 1e-4
+
+
+class Known(NamedTuple):
+    """An integral that was worked out: around which mode, and what columns (v n, p) its slopes are of."""
+
+    X: Floats
+    mode: Mode
+    integral: Integral
+
+    def is_of(self, mode: Mode) -> bool:
+        """Whether it is that around another mode: of the same parameters, but for rounding, and found as near."""
+        if self.mode is mode:
+            return True
+        one, other = self.mode.at, mode.at
+        pairs = zip(
+            (one.beta, *one.lambdas, one.own), (other.beta, *other.lambdas, other.own), strict=True
+        )
+        is_there = all((np.abs(a - b) <= SAME * np.abs(b)).all() for a, b in pairs)
+        return is_there and bool(np.abs(self.mode.u - mode.u).max(initial=0.0) < AS_NEAR)
 
 
 class Begun(NamedTuple):
@@ -50,14 +75,14 @@ class Begun(NamedTuple):
       first: (l,) place of each block's number of nodes to begin with; None for the first integral.
       work, most_work: of all of them, and the most that there is to be.
       num_unknown: how often the likelihood was not known on end, and not back well inside.
-      last: the mode that was asked for last, and its integral.
+      last: the integral that was asked for last, but for those beside it.
     """
 
     first: Ints | None = None
     work: float = 0.0
     most_work: float = 0.0
     num_unknown: int = 0
-    last: tuple[Mode, Integral] | None = None
+    last: Known | None = None
 
 
 class Quadrature:
@@ -75,6 +100,7 @@ class Quadrature:
     def __init__(self, of: Integrand) -> None:
         self.integrand = of
         self.held = Begun(most_work=float(MOST_WORK))
+        self._determinant = Determinant.of(of.model, of.plan)
 
     @classmethod
     def of(cls, model: Model, plan: Layout) -> Quadrature:
@@ -86,10 +112,10 @@ class Quadrature:
     def integral(self, problem: Problem, mode: Mode, along: Directions | None = None) -> Integral:
         """The log-likelihood, from nodes around a mode; as it was, of the mode that was asked for last."""
         last = self.held.last
-        if last is not None and last[0] is mode and along is None:
-            return last[1]
+        if last is not None and along is None and last.X is problem.X and last.is_of(mode):
+            return last.integral
         found = self._integral(problem, mode, along)
-        self.held = self.held._replace(last=(mode, found))
+        self.held = self.held._replace(last=Known(problem.X, mode, found))
         return found
 
     def _integral(self, problem: Problem, mode: Mode, along: Directions | None) -> Integral:
@@ -124,19 +150,9 @@ class Quadrature:
         self, problem: Problem, mode: Mode, depths: Depths, along: Directions | None = None
     ) -> Beyond:
         """See `Marginal`."""
-        found = self.integral(problem, mode, along)
-        joint = joint_slopes(problem, mode, depths, along)
-        information = None
-        if found.information is not None and joint.information is not None:
-            information = found.information - joint.information
-        return Beyond(
-            found.value - joint.value,
-            found.in_beta - joint.in_beta,
-            tuple(a - b for a, b in zip(found.in_factors, joint.in_factors, strict=True)),
-            found.in_own - joint.in_own,
-            information,
-            found.is_known,
-        )
+        if np.abs(self.integrand.loads(mode.at.lambdas)).max(initial=0.0) < NOTHING:
+            return self._determinant.beyond(problem, mode, depths, along)
+        return _beyond(problem, mode, depths, self.integral(problem, mode, along), along)
 
     def bends_along(self, num_directions: int) -> bool:
         """See `Marginal`."""
@@ -149,16 +165,17 @@ class Quadrature:
     def near(self, problem: Problem, at: At, u: Floats) -> Beyond:
         """See `Marginal`."""
         mode = find_mode(problem, at, u)
-        return self.beyond(problem, mode, problem.rows.depths(mode.eta, at.own))
+        depths = problem.rows.depths(mode.eta, at.own)
+        return _beyond(problem, mode, depths, self._integral(problem, mode, None), None)
 
     def effects(
         self, problem: Problem, mode: Mode
     ) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
         """See `Marginal`: their means and covariances given the data."""
         last, of = self.held.last, self.integrand
-        # At the same parameters nodes lie around the same modes, however these were found.
-        is_known = last is not None and _are_same(last[0].at, mode.at)
-        found = last[1] if last is not None and is_known else self.integral(problem, mode)
+        # These do not hang on the columns of the fixed effects.
+        is_known = last is not None and last.is_of(mode)
+        found = last.integral if last is not None and is_known else self.integral(problem, mode)
         # An effect that blocks share is the same in each.
         block = np.empty(of.plan.num_effects, np.int64)
         for place in range(of.width):
@@ -175,12 +192,22 @@ class Quadrature:
         return tuple(modes), tuple(covariances)
 
 
-def _are_same(one: At, other: At) -> bool:
-    """Whether parameters are the same to the bit."""
-    pairs = zip(
-        (one.beta, *one.lambdas, one.own), (other.beta, *other.lambdas, other.own), strict=True
+def _beyond(
+    problem: Problem, mode: Mode, depths: Depths, found: Integral, along: Directions | None
+) -> Beyond:
+    """What an integral has beyond the log joint density at the mode."""
+    joint = joint_slopes(problem, mode, depths, along)
+    information = None
+    if found.information is not None and joint.information is not None:
+        information = found.information - joint.information
+    return Beyond(
+        found.value - joint.value,
+        found.in_beta - joint.in_beta,
+        tuple(a - b for a, b in zip(found.in_factors, joint.in_factors, strict=True)),
+        found.in_own - joint.in_own,
+        information,
+        found.is_known,
     )
-    return all(np.array_equal(a, b) for a, b in pairs)
 
 
 # How effects are integrated out, by the name of the method.
