@@ -76,6 +76,7 @@ class Start(NamedTuple):
         them.
       met: what is left of responses that are known exactly.
       undetermined: (t,) parameters of covariances that the design does not tell apart; see `likelihood.alike`.
+      is_one_of_many: see `Care`.
     """
 
     found: LaplaceFit
@@ -91,6 +92,7 @@ class Start(NamedTuple):
     at_limits: tuple[AtLimit, ...] = ()
     met: Met | None = None
     undetermined: Mask | None = None
+    is_one_of_many: bool = False
 
 
 def whole(model: Model, start: Start, solver: str, seed: int, began: float) -> FittedModel:
@@ -125,7 +127,12 @@ def _fit_of(model: Model, start: Start, solver: str, seed: int, began: float) ->
     if start.met is not None:
         certificate = without_limit(start.met)
     elif last is None:
-        certificate = certify(at, lambda at: approximated(at, found, start.observed.noise))
+        certificate = certify(
+            at,
+            lambda at: approximated(
+                at, found, start.observed.noise, is_compared=not start.is_one_of_many
+            ),
+        )
     elif not last.interrupted:
         at = at._replace(inside=last.inside, information=last.information, value=last.loglik)
         certificate = certify(at, lambda at: probed.approximated(at, last, seed))
@@ -230,6 +237,7 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
         at_limits=at_limits,
         met=met,
         undetermined=undetermined,
+        is_one_of_many=care.is_one_of_many,
     )
     is_simpler = bool(at_limits) or bool(to_limit.any())
     return start._replace(outcome=_outcome(start, is_nowhere, is_simpler))

@@ -49,7 +49,7 @@ def estimate(
       progress: shown the iterations of the engine.
       start: parameters to start from, with covariances of full rank; rough ones by default.
       is_near: whether the start is next to the maximum, as all rows' estimates are for most of them: then none
-        is looked for far out.
+        is looked for far out, nor how near an approximation is to the likelihood.
       checkpoint: where to keep what was worked out, and go on from; nowhere by default.
     Raises:
       ModelError: for a method or a solver that does not exist or does not do what is asked.
@@ -164,7 +164,11 @@ def _integrated(
 
     if method in MARGINALS:
         # The approximation may be higher far out, the likelihood is not.
-        care = Care(looks_far=method == "laplace" and not is_near, marginal=MARGINALS[method])
+        care = Care(
+            looks_far=method == "laplace" and not is_near,
+            marginal=MARGINALS[method],
+            is_one_of_many=is_near,
+        )
         return laplace.estimate_laplace(model, solver, seed, options, care)
     return laplace.estimate_mcem(model, seed, options, progress, solver)
 

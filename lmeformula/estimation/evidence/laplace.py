@@ -23,13 +23,16 @@ from lmeformula.likelihood.quadrature.marginal import Quadrature
 NEAR, ENOUGH = 0.5, 1e-4
 
 
-def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
+def approximated(
+    at: Arrival, found: LaplaceFit, noise: float, *, is_compared: bool = True
+) -> Evidence:
     """Where an ascent of the approximation ended.
 
     Args:
       at: where.
       found: the maximum of the approximation.
       noise: error of the information, relative to its diagonal.
+      is_compared: whether it is asked how near an approximation is to the likelihood.
     """
     space, charts, elements = at.model.space, found.charts, found.elements
     settled = charts.settle(elements)
@@ -63,7 +66,7 @@ def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
         beyond = approximate(found.problem, beyond_it, again.mode.u)
         found_bounds = extrapolated(found_bounds, bounds(further, beyond.in_factors))
         slope = 2.0 * slope - gradient(space, at.psi, beyond)
-    has_effects = bool(found.problem.plan.num_effects)
+    is_claimed = found.problem.plan.num_effects and (is_compared or found.problem.marginal.is_exact)
     return Evidence.of(
         at,
         gradient=slope,
@@ -72,7 +75,7 @@ def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
         second=second,
         allowed=LEAST_DIFFERENCE + ROUNDING * (abs(second) + at.model.design.num_observations),
         way="the mode that is reached from zero",
-        further=(_integrated(found, again.mode),) if has_effects else (),
+        further=(_integrated(found, again.mode),) if is_claimed else (),
     )
 
 

@@ -73,12 +73,14 @@ class Care(NamedTuple):
         where the likelihood is not: it is no place for Monte Carlo EM to start from.
       marginal: how effects are integrated out.
       is_start: whether another method goes on from there, and the information is for the lengths of its steps.
+      is_one_of_many: whether nobody asks of the fit by itself how near the approximation is to the likelihood.
     """
 
     negligible: float = NEGLIGIBLE_GAIN
     looks_far: bool = True
     marginal: type[Marginal] = Determinant
     is_start: bool = False
+    is_one_of_many: bool = False
 
 
 WHOLE = Care()

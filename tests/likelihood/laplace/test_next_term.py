@@ -7,6 +7,7 @@ import pytest
 from scipy.special import expit
 
 import lmeformula as lf
+from lmeformula.estimation.dispatch import estimate
 from lmeformula.likelihood.laplace.fit import fit_laplace
 from lmeformula.likelihood.laplace.next_term import next_term
 
@@ -116,3 +117,14 @@ def test_an_approximation_without_sense_is_said_in_the_first_line():
     fit = lf.fit(FORMULA, {"y": y, "g": g}, "bernoulli", method="laplace")
     assert fit.certificate["approximation"].figure > 8.0
     assert "far from the likelihood" in str(fit).splitlines()[0]
+
+
+def test_fits_of_folds_do_not_ask():
+    """Nobody reads it of one of many fits; what they end with is the same."""
+    model = lf.compile(lf.design(FORMULA, binary(2, 1.0, 5)), "bernoulli")
+    alone = estimate(model, method="laplace")
+    among_many = estimate(model, method="laplace", is_near=True)
+    names = [claim.name for claim in alone.certificate.claims]
+    assert names[-1] == "approximation"
+    assert [claim.name for claim in among_many.certificate.claims] == names[:-1]
+    assert np.array_equal(alone.param_values, among_many.param_values)
