@@ -355,10 +355,8 @@ def _leave_a_face(
     return None
 
 
-def _ways_off(
-    hill: Hill, point: Evaluation, resting: Mask, least: float = 0.0
-) -> Iterator[Floats]:
-    """Elements (t,) next to a face that rests, one after the other, where the curvature promises more than that."""
+def _ways_off(hill: Hill, point: Evaluation, resting: Mask, least: float = 0.0) -> Iterator[Floats]:
+    """Elements (t,) next to each face that rests from which the curvature promises more than the least."""
     space, elements = hill.space, hill.elements(point)
     if not np.isfinite(point.value):
         return

@@ -44,8 +44,8 @@ MOST_UNKNOWN, WELL_INSIDE = 10, 2
 # Parameters are the same where they differ by no more, relatively: on other scales they are rounded otherwise.
 # Around modes as near as that to each other integrals are the same.
 SAME, AS_NEAR = 1e-13, 1e-7
-# Effects that no predictor has more of than this, next to a standard deviation of zero, have the density of their
-# prior: an integral adds some fourth power of it to Laplace's approximation.
+# Effects that no predictor has more of than this, next to a standard deviation of zero, have the density of
+# their prior: an integral adds some fourth power of it to Laplace's approximation.
 NOTHING = 1e-4
 
 
@@ -57,7 +57,7 @@ class Known(NamedTuple):
     integral: Integral
 
     def is_of(self, mode: Mode) -> bool:
-        """Whether it is that around another mode: of the same parameters, but for rounding, and found as near."""
+        """Whether it is that around another mode: of the same parameters, and there, but for rounding."""
         if self.mode is mode:
             return True
         one, other = self.mode.at, mode.at
