@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
@@ -12,6 +13,7 @@ from lmeformula.arguments.spelled import said_otherwise, spelled
 from lmeformula.checking.ending import how_it_ended
 from lmeformula.checkpoint.folder import opened
 from lmeformula.design import design as build_design
+from lmeformula.design.again import with_rows
 from lmeformula.em.progress import Later, Progress
 from lmeformula.em.types import Options
 from lmeformula.errors import ConvergenceError, ModelError
@@ -313,6 +315,10 @@ def fit(
 def load(
     path: str | PathLike[str],
     *,
+    data: Any = None,
+    offset: Any = None,
+    weights: Any = None,
+    frequency: Any = None,
     functions: Functions | None = None,
     family: Family | None = None,
     max_bytes: int = MAX_BYTES,
@@ -320,10 +326,15 @@ def load(
     """Load a fit that `Fit.save` saved, here or on another machine.
 
     Nothing in the file is run. What needs the rows of the data, such as residuals, says so unless they were
-    saved too; predictions for new rows need nothing but the file.
+    saved too, or are given again; predictions for new rows need nothing but the file.
 
     Args:
       path: the file.
+      data: the table that it was fitted to, or where its rows are, as `lf.fit` takes them, in any order: what
+        needs the rows is there then as in the fit that was saved.
+      offset: as it was given to the fit, where that was an array; columns are found by their names.
+      weights: the same.
+      frequency: the same.
       functions: the functions of your own that the formula calls, by name; a file cannot hold them.
       family: the family, where it was one of your own.
       max_bytes: refuse a file that would take more memory than this.
@@ -332,8 +343,16 @@ def load(
     Raises:
       SavedFitError: if the file is damaged, was changed, comes from a newer version, or needs functions that
         were not given; the message says which.
+      FormulaDataError: if the data are not those that it was fitted to.
       OSError: if the file cannot be read.
     """
     from lmeformula.store.save import load as read
 
-    return Fit.of(read(path, functions=functions, family=family, max_bytes=max_bytes))
+    given = {"offset": offset, "weights": weights, "frequency": frequency}
+    again = None if data is None else partial(with_rows, data=data, **given)
+    if again is None and any(each is not None for each in given.values()):
+        raise ModelError(
+            f"{', '.join(name for name, each in given.items() if each is not None)} without data",
+            hint="They go with the rows of the fit: lf.load(path, data=...).",
+        )
+    return Fit.of(read(path, functions=functions, family=family, max_bytes=max_bytes, again=again))

@@ -23,8 +23,9 @@ class Why(NamedTuple):
 
 SAVED = Why(
     "this fit was loaded without the rows of its data, and they are needed here",
-    "Save it with fit.save(path, data=True) to keep them. Without them it predicts new rows, "
-    'fit.predict(newdata), and gives intervals of the population, re_form="NA".',
+    "Give them again, lf.load(path, data=...), or save it with fit.save(path, data=True) to keep them. "
+    "Without them it predicts new rows, fit.predict(newdata), and gives intervals of the population, "
+    're_form="NA".',
 )
 
 
@@ -44,7 +45,7 @@ class AbsentRows(np.lib.mixins.NDArrayOperatorsMixin):
       >>> rows @ np.ones(2)
       Traceback (most recent call last):
       lmeformula.errors.ModelError: this fit was loaded without the rows of its data, and they are needed here
-      Save it with fit.save(path, data=True) to keep them. Without them it predicts new rows...
+      Give them again, lf.load(path, data=...), or save it with fit.save(path, data=True) to keep them...
     """
 
     __slots__ = ("shape", "why")

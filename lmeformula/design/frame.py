@@ -82,6 +82,8 @@ def open_frame(
       >>> open_frame({"x": [1.0, 2.0], "g": ["a", "b"]}).columns
       ('x', 'g')
     """
+    if isinstance(data, Frame):
+        return data
     if isinstance(data, Mapping):
         frame = _mapping_frame(data)
     elif (source := source_of(data)) is not None:

@@ -24,6 +24,7 @@ class Given(NamedTuple):
       frequency: the same.
       data: the data themselves, as they were given, so that a changed formula finds other columns of them.
       happened: to the cluster that has the rows, in words.
+      sums: over the rows of a saved fit, that tell whether others are the same; see `again.sums_of`.
     """
 
     labels: pd.Index | None = None
@@ -33,6 +34,7 @@ class Given(NamedTuple):
     frequency: Any = None
     data: Any = None
     happened: tuple[str, ...] = ()
+    sums: Any = None
 
     def __reduce__(self) -> tuple[type[Given], tuple[Any, ...]]:
         # A fit that goes to another process takes no data along.

@@ -80,7 +80,7 @@ def columns_of_new_rows(
     Args:
       design: of the fit's data.
       columns: all that the new data has.
-      given: offset and weights, as `rebuild` takes them.
+      given: offset, weights and the like, as `rebuild` takes them; those that are names of columns are read.
     """
     recipes = [each.design.recipe for each in design.predictors if each.design.recipe is not None]
     remembered = [name for recipe in recipes for name in (recipe.offset, recipe.weights)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from lmeformula.arguments import kinds
 from lmeformula.covariance.table import STRUCTURES
+from lmeformula.design.again import sums_of
 from lmeformula.design.design import Design
 from lmeformula.em.outcome import Outcome
 from lmeformula.errors import ModelError, SavedFitError
@@ -31,12 +33,14 @@ from lmeformula.store.archive import (
     write_archive,
 )
 from lmeformula.store.codec import FLAG, TEXT, Codec, Reader, Writer, choice, maybe, real
-from lmeformula.store.containers import Each, read_fields
+from lmeformula.store.containers import Array, Each, read_fields
 from lmeformula.store.designs import DesignCodec
 from lmeformula.store.fields import FIT, LATER, OWN, Kept
 from lmeformula.store.recipe import Functions, check_recipe
 
 FORMAT = "lmeformula fit"
+# Which tell whether rows that are given again are those of the fit; earlier versions did not keep them.
+SUMS = maybe(Array(("sums",)))
 VERSION = 1
 
 
@@ -47,8 +51,9 @@ def save(fit: FittedModel, path: str | PathLike[str], *, data: bool = False) -> 
     Args:
       fit: a fitted model.
       path: of the file, which is replaced whole, or not at all if something goes wrong.
-      data: keep the rows of the data too (the model's arrays, not the data frame). Without them a loaded fit
-        has everything that is known of the parameters and the random effects, and predicts new rows.
+      data: keep the rows of the data too (the model's arrays, not the data frame). Without them the file is of
+        the size of the effects, and a loaded fit has everything that is known of the parameters and the random
+        effects, and predicts new rows; `lf.load(path, data=...)` takes the rows again.
     Returns:
       path: the file.
     Raises:
@@ -73,6 +78,7 @@ def save(fit: FittedModel, path: str | PathLike[str], *, data: bool = False) -> 
             "fixed_sigma": model.sigma,
             "own": _put(out, "own", OWN, NO_OWN if model.family.is_normal else model.space.own),
             "design": _put(out, "design", DesignCodec({}), model.design),
+            "sums": _put(out, "sums", SUMS, sums_of(model.design)),
         }
     kept = {"params": Kept.of(fit)}
     header["fit"] = {
@@ -91,15 +97,16 @@ def load(
     functions: Functions | None = None,
     family: Family | None = None,
     max_bytes: int = MAX_BYTES,
+    again: Callable[[Design], Design] | None = None,
 ) -> FittedModel:
-    """Load what `save` wrote; see `lmeformula.api.load`."""
+    """Load what `save` wrote; see `lmeformula.api.load`. `again` gives a design its rows again."""
     with open_archive(located(path), max_bytes) as archive:
         header = _checked_header(archive)
         source = Reader(archive)
         with source.at("texts"):
             source.texts = Each(Each(TEXT)).read(header["texts"], source)
         with source.at("model"):
-            model = _read_model(header["model"], source, functions or {}, family)
+            model = _read_model(header["model"], source, functions or {}, family, again)
         with source.at("fit"):
             source.sizes |= {"d": model.space.size, "three": 3}
             source.sizes.pop("f", None)
@@ -141,7 +148,13 @@ def _checked_header(archive: Archive) -> dict[str, Json]:
     return header
 
 
-def _read_model(found: Json, source: Reader, functions: Functions, family: Family | None) -> Model:
+def _read_model(
+    found: Json,
+    source: Reader,
+    functions: Functions,
+    family: Family | None,
+    again: Callable[[Design], Design] | None,
+) -> Model:
     if not isinstance(found, dict) or not isinstance(found.get("design"), dict):
         source.refuse("it has no design")
     fields: dict[str, Codec] = {
@@ -150,8 +163,9 @@ def _read_model(found: Json, source: Reader, functions: Functions, family: Famil
         "fixed_sigma": maybe(real(finite=True)),
         "design": DesignCodec(functions),
         "own": OWN,
+        "sums": SUMS,
     }
-    values = read_fields(fields, found, source)
+    values = read_fields(fields, {"sums": None} | found, source)
     design, rule = values["design"], values["family"]
     own = _with_scale(values["own"], rule, source)
     for each in design.predictors:
@@ -163,6 +177,9 @@ def _read_model(found: Json, source: Reader, functions: Functions, family: Famil
         source.refuse("the family's parameters start from no number")
     if not _fits(own):
         source.refuse("the family's parameters do not go with their scale")
+    design = replace(design, given=design.given._replace(sums=values["sums"]))
+    if again is not None:
+        design = again(design)
     if not rule.is_normal:
         return Model(design, rule, param_space(design, own), values["dtype"])
     sigma, space = values["fixed_sigma"], param_space(design, rule.own(design.first))

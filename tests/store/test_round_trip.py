@@ -32,7 +32,9 @@ from tests.store.fits import CASES, data, fitted, new_rows
 
 def again(fit: lf.Fit, folder: Path, **options: Any) -> lf.Fit:
     load = {name: options.pop(name) for name in ("functions", "family") if name in options}
-    return lf.load(fit.save(folder / "fit.zip", **options), **load)
+    loaded = lf.load(fit.save(folder / "fit.zip", **options), **load)
+    assert loaded.model.design.given.data is None
+    return loaded
 
 
 def assert_same(a: Any, b: Any, where: str = "fit", *, rows: bool) -> None:
@@ -53,9 +55,12 @@ def assert_same(a: Any, b: Any, where: str = "fit", *, rows: bool) -> None:
         for key in a:
             assert_same(a[key], b[key], f"{where}[{key!r}]", rows=rows)
     elif isinstance(a, Given):
-        # The data themselves are not saved.
-        assert b.data is None
-        assert_same(tuple(a[:-1]), tuple(b[:-1]), where, rows=rows)
+        # What is there in one of them alone: the data, where they are from, and sums that were saved.
+        one, other = (each._replace(data=None, origin="", sums=None) for each in (a, b))
+        labels = [[] if each.labels is None else list(each.labels) for each in (one, other)]
+        assert labels[0] == labels[1], where
+        one, other = (each._replace(labels=None) for each in (one, other))
+        assert_same(tuple(one), tuple(other), where, rows=rows)
     elif isinstance(a, tuple | list):
         assert len(a) == len(b), where
         for i, pair in enumerate(zip(a, b, strict=True)):
@@ -460,3 +465,86 @@ def test_probabilities_of_categories_without_rows(kind: str, tmp_path: Path) -> 
         fit.predict(new_rows("cumulative"), kind="prob"),
         check_exact=True,
     )
+
+
+def by_data(fit: lf.Fit, folder: Path, rows: Any, **options: Any) -> lf.Fit:
+    return lf.load(fit.save(folder / "fit.zip"), data=rows, **options)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows_are_taken_again_from_the_data(name: str, tmp_path: Path) -> None:
+    fit = fitted(name)
+    rows = lf.datasets.load("sleepstudy") if "Reaction" in CASES[name].formula else data()
+    assert_same(fit.model.design, by_data(fit, tmp_path, rows).model.design, rows=True)
+    path = tmp_path / "rows.parquet"
+    rows.to_parquet(path)
+    assert_same(fit.model.design, by_data(fit, tmp_path, path).model.design, rows=True)
+
+
+def test_arrays_are_given_again_with_the_data(tmp_path: Path) -> None:
+    r = np.random.default_rng(3)
+    rows = pd.DataFrame({"y": r.normal(size=60), "x": r.normal(size=60), "g": np.arange(60) % 7})
+    rows.loc[[3, 8], "x"] = np.nan
+    rows.index = [f"r{i}" for i in range(60)]
+    given = {
+        "weights": r.uniform(0.5, 2.0, 60),
+        "offset": r.normal(size=60),
+        "frequency": r.integers(0, 4, 60),
+    }
+    fit = lf.fit("y ~ scale(x) + (1 + x | g)", rows, **given)
+    loaded = by_data(fit, tmp_path, rows, **given)
+    assert_same(fit.model.design, loaded.model.design, rows=True)
+    pd.testing.assert_series_equal(fit.residuals("pearson"), loaded.residuals("pearson"))
+    for name in given:
+        with pytest.raises(lf.FormulaDataError, match=f"was given the {name} as an array"):
+            by_data(fit, tmp_path, rows, **{key: given[key] for key in given if key != name})
+    with pytest.raises(lf.FormulaDataError, match="and other values"):
+        by_data(fit, tmp_path, rows, **given | {"weights": given["weights"][::-1].copy()})
+    with pytest.raises(ModelError, match="weights without data"):
+        by_data(fit, tmp_path, None, weights=given["weights"])
+
+
+def test_other_data_are_refused(tmp_path: Path) -> None:
+    rows = lf.datasets.load("sleepstudy")
+    fit = lf.fit("Reaction ~ Days + (Days | Subject)", rows)
+    refused = {
+        "180 rows, 179 of them complete": rows.assign(Days=rows["Days"].where(rows.index != 4)),
+        "90 rows, 90 of them complete": rows.iloc[:90],
+        "1 levels of Subject that the fit has not seen": rows.assign(
+            Subject=rows["Subject"].astype(str).where(rows.index != 4, "new")
+        ),
+        "other values": rows.assign(Reaction=rows["Reaction"].to_numpy()[::-1]),
+        "as many rows, and other values": rows.assign(
+            Subject=rows["Subject"].to_numpy()[np.r_[10:20, 0:10, 20:180]]
+        ),
+        "which is not a column": rows.drop(columns="Days"),
+    }
+    for problem, other in refused.items():
+        with pytest.raises(lf.FormulaDataError, match=problem):
+            by_data(fit, tmp_path, other)
+    # The rows of a fit have no order.
+    shuffled = rows.sample(frac=1.0, random_state=1)
+    loaded = by_data(fit, tmp_path, shuffled)
+    np.testing.assert_allclose(loaded.residuals()[rows.index], fit.residuals())
+    # Without rows it is saved again with what tells them from others.
+    twice = lf.load(lf.load(fit.save(tmp_path / "a.fit")).save(tmp_path / "b.fit"), data=rows)
+    assert_same(fit.model.design, twice.model.design, rows=True)
+
+
+def test_fits_of_earlier_versions_have_no_sums(tmp_path: Path) -> None:
+    import json
+    import zipfile
+
+    rows = lf.datasets.load("sleepstudy")
+    fit = lf.fit("Reaction ~ Days + (Days | Subject)", rows)
+    new, old = fit.save(tmp_path / "new.fit"), tmp_path / "old.fit"
+    with zipfile.ZipFile(new) as source, zipfile.ZipFile(old, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "fit.json":
+                header = json.loads(content)
+                del header["model"]["sums"]
+                content = json.dumps(header).encode()
+            if "sums" not in name:
+                target.writestr(name, content)
+    assert lf.load(old, data=rows).residuals().equals(fit.residuals())
