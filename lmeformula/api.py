@@ -308,6 +308,7 @@ def fit(
 
 @kinds.takes(
     path=kinds.path,
+    merge=kinds.flag,
     functions=kinds.optional(kinds.mapping),
     family=kinds.optional(kinds.instance(Family, "Give the lf.Family that it was fitted with.")),
     max_bytes=kinds.whole(1),
@@ -319,6 +320,7 @@ def load(
     offset: Any = None,
     weights: Any = None,
     frequency: Any = None,
+    merge: bool = False,
     functions: Functions | None = None,
     family: Family | None = None,
     max_bytes: int = MAX_BYTES,
@@ -335,6 +337,7 @@ def load(
       offset: as it was given to the fit, where that was an array; columns are found by their names.
       weights: the same.
       frequency: the same.
+      merge: put identical rows of a source together, where it was so for the fit.
       functions: the functions of your own that the formula calls, by name; a file cannot hold them.
       family: the family, where it was one of your own.
       max_bytes: refuse a file that would take more memory than this.
@@ -349,7 +352,7 @@ def load(
     from lmeformula.store.save import load as read
 
     given = {"offset": offset, "weights": weights, "frequency": frequency}
-    again = None if data is None else partial(with_rows, data=data, **given)
+    again = None if data is None else partial(with_rows, data=data, merge=merge, **given)
     if again is None and any(each is not None for each in given.values()):
         raise ModelError(
             f"{', '.join(name for name, each in given.items() if each is not None)} without data",

@@ -12,6 +12,7 @@ from lmeformula.design.arguments import read_frequency
 from lmeformula.design.design import Design, NewRows, recipe_of
 from lmeformula.design.frame import Frame, open_frame
 from lmeformula.design.given import Given, in_order, index_of
+from lmeformula.design.merging import merged_rows
 from lmeformula.design.rebuild import rebuild
 from lmeformula.design.select import select_rows
 from lmeformula.design.side_by_side import joined
@@ -30,6 +31,7 @@ def with_rows(
     offset: object = None,
     weights: object = None,
     frequency: object = None,
+    merge: bool = False,
 ) -> Design:
     """Take the rows of a design again.
 
@@ -37,6 +39,8 @@ def with_rows(
       design: as it was loaded, without rows.
       data: the table that it was made of, or the source of its rows, in any order.
       offset, weights, frequency: as they were given, where they were arrays; columns are found by themselves.
+      merge: put identical rows of a source together, as it was done for the fit; a column of frequencies is
+        then named again.
     Returns:
       The design with its rows.
     Raises:
@@ -50,12 +54,20 @@ def with_rows(
       [1.0, 2.0, 4.0, 3.0]
     """
     remembered = recipe_of(design.predictors[0].design)
+    if merge:
+        data, frequency = merged_rows(
+            design.formula,
+            data,
+            weights=(remembered.weights or None) if weights is None else weights,
+            offset=(remembered.offset or None) if offset is None else offset,
+            frequency=frequency,
+        )
     if frequency is None and remembered.frequency != "":
         frequency = remembered.frequency
         if frequency is None:
             raise FormulaDataError(
                 "the fit was given the frequency as an array",
-                hint="Pass frequency=..., one number for each row.",
+                hint="Pass frequency=..., one number for each row; or merge=True, where its rows were merged.",
             )
     named = (offset, weights, frequency)
     frame = open_frame(data, lambda columns: columns_of_new_rows(design, columns, named))

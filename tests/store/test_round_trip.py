@@ -548,3 +548,16 @@ def test_fits_of_earlier_versions_have_no_sums(tmp_path: Path) -> None:
             if "sums" not in name:
                 target.writestr(name, content)
     assert lf.load(old, data=rows).residuals().equals(fit.residuals())
+
+
+def test_merged_rows_are_merged_again(tmp_path: Path) -> None:
+    r = np.random.default_rng(0)
+    rows = pd.DataFrame({name: r.integers(0, 2, 400) for name in ("x", "y")})
+    rows["g"], path = r.integers(0, 6, 400), tmp_path / "rows.parquet"
+    rows.to_parquet(path)
+    fit = lf.fit("y ~ x + (1 | g)", path, "bernoulli", method="laplace", merge=True)
+    loaded = by_data(fit, tmp_path, path, merge=True)
+    assert loaded.model.design.n < loaded.nobs == 400
+    np.testing.assert_array_equal(loaded.residuals(), fit.residuals())
+    with pytest.raises(lf.FormulaDataError, match="or merge=True, where its rows were merged"):
+        by_data(fit, tmp_path, path)
