@@ -21,6 +21,17 @@ from lmeformula.streams import drop_output, open_streams, write_utf8
 # Arguments of several commands.
 SAVED_FIT: dict[str, Any] = {"type": Path, "metavar": "FIT.zip", "help": "what fit --out has saved"}
 FORMULA: dict[str, Any] = {"metavar": "FORMULA", "help": 'in quotes: "y ~ x + (1 | g)"'}
+SEP: dict[str, Any] = {
+    "type": lambda text: text.encode().decode("unicode_escape"),  # as "\\t" is typed
+    "default": ",",
+    "metavar": "MARK",
+    "help": "what columns of a CSV file are apart by (%(default)s)",
+}
+DECIMAL: dict[str, Any] = {
+    "default": ".",
+    "metavar": "MARK",
+    "help": "its decimal mark (%(default)s)",
+}
 SEED: dict[str, Any] = {"type": int, "default": 0, "help": "of the random numbers (%(default)s)"}
 NO_PROGRESS: dict[str, Any] = {
     "dest": "progress",
@@ -124,7 +135,7 @@ def run_fit(options: argparse.Namespace) -> int:
     family(options.family)
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
-    data = read_table(options.data)
+    data = read_table(options.data, options.sep, options.decimal)
     fit = lf.fit(
         options.formula,
         data,
@@ -139,7 +150,8 @@ def run_fit(options: argparse.Namespace) -> int:
         progress=options.progress,
         checkpoint=options.checkpoint,
     )
-    print(fit.summary().to_text(shutil.get_terminal_size().columns))
+    ddf = None if options.ddf == "no" else options.ddf
+    print(fit.summary(ddf=ddf).to_text(shutil.get_terminal_size().columns))
     if options.out is not None:
         from lmeformula.views.report import write_report
 
@@ -153,8 +165,10 @@ def run_predict(options: argparse.Namespace) -> int:
     import pandas as pd
 
     fit = lf.load(options.fit)
-    new = read_table(options.data)
+    new = read_table(options.data, options.sep, options.decimal)
     how = {"kind": options.kind, "re_form": options.re_form, "new_levels": options.new_levels}
+    if options.interval is not None:
+        how |= {"interval": options.interval, "level": options.level}
     text = pd.concat([new, fit.predict(new, **how)], axis=1).to_csv(index=False)
     if options.out is None:
         write_utf8(text)
@@ -247,6 +261,8 @@ def _parser() -> argparse.ArgumentParser:
     about = "a CSV file with a header line, or a Parquet file; - reads either from standard input"
     add("data", metavar="DATA", help=about)
     add("formula", **FORMULA)
+    add("--sep", **SEP)
+    add("--decimal", **DECIMAL)
     add("--family", default="gaussian", help="distribution of the response (%(default)s)")
     add("--method", default="auto", help="auto, exact, quadrature, laplace or mcem (%(default)s)")
     add("--sigma", type=float, metavar="SD", help="fix the residual sd at this value")
@@ -255,6 +271,9 @@ def _parser() -> argparse.ArgumentParser:
     about = "a folder for what a long fit works out; killed, it goes on from there"
     add("--checkpoint", type=Path, metavar="DIR", help=about)
     add("--reml", action="store_true", help="maximise the restricted likelihood")
+    choices = ("auto", "satterthwaite", "kenward-roger", "none", "no")
+    about = "degrees of freedom of the tests: none for z, no for no p-values (%(default)s)"
+    add("--ddf", default="auto", choices=choices, help=about)
     add("--weights", metavar="COLUMN", help="column of prior weights")
     add("--frequency", metavar="COLUMN", help="column of how many identical rows each stands for")
     add("--offset", metavar="COLUMN", help="column that is added to the predictor")
@@ -266,6 +285,11 @@ def _parser() -> argparse.ArgumentParser:
     add("data", metavar="NEW", help="the new rows: CSV or Parquet; - for standard input")
     scales, about = ("response", "link", "prob"), "scale of the predictions (%(default)s)"
     add("--kind", default="response", choices=scales, help=about)
+    add("--sep", **SEP)
+    add("--decimal", **DECIMAL)
+    about = "intervals of means, or of responses, beside the predictions"
+    add("--interval", choices=("confidence", "prediction"), help=about)
+    add("--level", type=float, default=0.95, metavar="P", help="their coverage (%(default)s)")
     add("--re-form", choices=("NA",), help="NA leaves the random effects out: the population")
     about = "what to do with levels that the fit has not seen (%(default)s)"
     add("--new-levels", default="error", choices=("error", "population"), help=about)

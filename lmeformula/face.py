@@ -200,6 +200,11 @@ class Fit(FittedModel):
             raise AttributeError(name)
         raise AttributeError(answer(name, "a fit", dir(type(self)), OF_A_FIT))
 
+    def _repr_html_(self) -> str:
+        from lmeformula.views.summary import summary
+
+        return summary(self)._repr_html_()
+
     def __repr__(self) -> str:
         from lmeformula.views.summary import short_repr
 

@@ -16,15 +16,21 @@ if TYPE_CHECKING:
 PARQUET = b"PAR1"
 
 
-def read_table(source: str) -> pd.DataFrame:
+# What columns may be apart by where they are not by commas, and what to call it.
+OTHER_MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def read_table(source: str, sep: str = ",", decimal: str = ".") -> pd.DataFrame:
     """Read a CSV or a Parquet file, told apart by their first bytes.
 
     Args:
       source: the file's name, or "-" for standard input.
+      sep: what columns of a CSV file are apart by.
+      decimal: its decimal mark.
     Returns:
       The table.
     Raises:
-      DatasetError: if it cannot be read.
+      DatasetError: if it cannot be read, or its columns seem to be apart by something else.
       MissingLibraryError: if it is Parquet, and pyarrow is not installed.
     """
     import pandas as pd
@@ -34,7 +40,7 @@ def read_table(source: str) -> pd.DataFrame:
         if content.startswith(PARQUET):
             return pd.read_parquet(io.BytesIO(content))
         # pandas knows .csv.gz and the like by the name.
-        return _csv(lambda: io.BytesIO(content) if source == "-" else source)
+        table = _csv(lambda: io.BytesIO(content) if source == "-" else source, sep, decimal)
     except ImportError as error:
         raise MissingLibraryError(
             f"reading {source} needs pyarrow, which cannot be imported",
@@ -49,14 +55,28 @@ def read_table(source: str) -> pd.DataFrame:
             if is_encoded
             else "Give a CSV file with a header line, or a Parquet file.",
         ) from error
+    _check_apart(table, source, sep)
+    return table
 
 
-def _csv(source: Callable[[], Any]) -> pd.DataFrame:
+def _check_apart(table: pd.DataFrame, source: str, sep: str) -> None:
+    """Refuse a file of one column whose name has what columns are apart by elsewhere."""
+    for mark, called in OTHER_MARKS.items():
+        if len(table.columns) == 1 and mark != sep and mark in str(table.columns[0]):
+            shown = "\\t" if mark == "\t" else mark
+            raise DatasetError(
+                f"{source} has one column, whose name has {called}: {table.columns[0]!r}",
+                hint=f'Say what columns are apart by: --sep "{shown}", and --decimal "," where numbers have '
+                "decimal commas.",
+            )
+
+
+def _csv(source: Callable[[], Any], sep: str, decimal: str) -> pd.DataFrame:
     """Read a CSV file; columns of one name keep it, so that which is meant can be asked."""
     import pandas as pd
 
-    table = pd.read_csv(source())
-    header = pd.read_csv(source(), header=None, nrows=1, dtype=str, keep_default_na=False)
+    table = pd.read_csv(source(), sep=sep, decimal=decimal)
+    header = pd.read_csv(source(), sep=sep, header=None, nrows=1, dtype=str, keep_default_na=False)
     names = header.iloc[0].tolist()
     if len(names) == len(table.columns) and len(set(names)) < len(names):
         table.columns = pd.Index(

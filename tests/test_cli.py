@@ -339,7 +339,7 @@ def test_a_checkpoint_is_gone_on_with(sleepstudy, tmp_path, capsys):
     assert "251.41" in capsys.readouterr().out
     assert not (tmp_path / "kept").exists()
     assert main(["fit", sleepstudy, FORMULA, "--checkpoint", sleepstudy]) == 2
-    assert capsys.readouterr().err == f"lmeformula: {sleepstudy}: File exists\n"
+    assert f"the checkpoint {sleepstudy} is no folder" in capsys.readouterr().err
 
 
 def test_fixed_sigma_is_passed_on(sleepstudy, capsys):
@@ -493,7 +493,7 @@ def test_an_interruption_is_a_line_and_status_130(monkeypatch, capsys, heard_int
         time.sleep(60)  # another thread may take the signal: wait for the main one to hear of it
 
     monkeypatch.setattr(lf, "fit", interrupted, raising=False)
-    monkeypatch.setattr("lmeformula.cli.read_table", lambda source: pd.DataFrame())
+    monkeypatch.setattr("lmeformula.cli.read_table", lambda *source: pd.DataFrame())
     assert main(["fit", "data.csv", FORMULA]) == 130
     captured = capsys.readouterr()
     assert captured.err == "lmeformula: interrupted\n"
@@ -509,3 +509,36 @@ def test_python_m_runs_the_command_line():
         cwd=Path(__file__).parents[1],
     )
     assert done.stdout.split() == ["lmeformula", lf.__version__]
+
+
+def test_degrees_of_freedom_are_chosen(sleepstudy, capsys):
+    for ddf, said in (
+        ("auto", "Satterthwaite"),
+        ("none", " z "),
+        ("kenward-roger", "Kenward-Roger"),
+    ):
+        assert main(["fit", sleepstudy, FORMULA, "--reml", "--ddf", ddf]) == 0
+        assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("mark", "decimal"), [(";", ","), ("\t", "."), ("|", ".")])
+def test_columns_apart_by_other_marks(mark, decimal, tmp_path, capsys):
+    data = lf.datasets.load("sleepstudy")
+    path = tmp_path / "data.csv"
+    data.to_csv(path, index=False, sep=mark, decimal=decimal)
+    assert main(["fit", str(path), FORMULA]) == 2
+    assert "--sep" in capsys.readouterr().err
+    typed = "\\t" if mark == "\t" else mark
+    assert main(["fit", str(path), FORMULA, "--sep", typed, "--decimal", decimal]) == 0
+    assert "251.41" in capsys.readouterr().out
+
+
+def test_predictions_have_intervals(sleepstudy, tmp_path, capsys):
+    assert main(["fit", sleepstudy, FORMULA, "--out", str(tmp_path), "--keep-data"]) == 0
+    capsys.readouterr()
+    command = ["predict", str(tmp_path / "fit.zip"), sleepstudy, "--interval", "prediction"]
+    assert main([*command, "--level", "0.5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("estimate,lower,upper")
+    first = dict(zip(lines[0].split(","), lines[1].split(","), strict=True))
+    assert float(first["lower"]) < float(first["estimate"]) < float(first["upper"])

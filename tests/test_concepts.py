@@ -177,6 +177,7 @@ TOLD_APART = {
     "lmeformula.store.designs": "a saved design of one predictor stands as it is, of several in a list",
     "lmeformula.prediction.normal_points": "a rule for one predictor; a grid, or draws, for several",
     "lmeformula.prediction.averaged": "likewise",
+    "lmeformula.as_in_r": "lme4's parts of a model are of one predictor",
     "lmeformula.prediction.predictor": "users get a column without a name, or one for each predictor by name",
 }
 COUNTED = {"predictors", "offsets", "predictor_names", "readers", "eta", "side_by_side"}

@@ -51,7 +51,8 @@ class Diagnostics:
     """What a fit says of itself; prints in words.
 
     Attributes:
-      outcome: how the fit ended; its value is the advice.
+      outcome: how the fit ended.
+      ended: the same in words.
       method: "exact", "quadrature", "laplace" or "mcem".
       num_iterations: of Monte Carlo EM; 0 otherwise.
       sampling: its last iteration, or None.
@@ -76,6 +77,7 @@ class Diagnostics:
     """
 
     outcome: Outcome
+    ended: str
     method: str
     num_iterations: int
     sampling: Sampling | None
@@ -101,7 +103,7 @@ class Diagnostics:
         return diagnostics_text(self)
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.outcome.value)}</p>\n{facts_html(_facts(self))}"
+        return f"<p>{html.escape(self.ended)}</p>\n{facts_html(_facts(self))}"
 
 
 def diagnostics_text(found: Diagnostics, width: int = 80) -> str:
@@ -113,7 +115,7 @@ def diagnostics_text(found: Diagnostics, width: int = 80) -> str:
     Returns:
       text: no newline at the end.
     """
-    lines = textwrap.wrap(found.outcome.value, width)
+    lines = textwrap.wrap(found.ended, width)
     return "\n".join(lines + facts_lines(_facts(found), width))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.checking.diagnosis import Diagnostics, LaplaceDistance, NamedError
-from lmeformula.checking.ending import at_limits, endless
+from lmeformula.checking.ending import at_limits, endless, outcome_sentence
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.absent import has_rows
 from lmeformula.fit import FittedModel
@@ -43,6 +43,7 @@ def diagnostics(fit: FittedModel) -> Diagnostics:
     singular = singular_terms(fit)
     return Diagnostics(
         outcome=fit.outcome,
+        ended=outcome_sentence(fit),
         method=fit.method,
         num_iterations=len(fit.iterations),
         sampling=sampling,

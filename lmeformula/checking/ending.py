@@ -65,11 +65,11 @@ def how_it_ended(fit: FittedModel) -> str:
     Example:
       >>> import lmeformula as lf
       >>> how_it_ended(lf.fit("Yield ~ 1 + (1|Batch)", lf.datasets.load("dyestuff")))
-      'Converged: the estimates no longer move by more than their own error.'
+      'Converged: the likelihood has a maximum here.'
       >>> how_it_ended(lf.fit("Yield ~ 1 + (1|Batch)", lf.datasets.load("dyestuff2")))[:51]
       'Converged, singular (at a boundary: sd(Batch)): the'
     """
-    text = fit.outcome.value
+    text = outcome_sentence(fit)
     if fit.outcome.converged and is_far(fit):
         text = text.replace("Converged", f"Converged {OF_WHAT}", 1)
     if fit.singular:
@@ -85,6 +85,19 @@ def how_it_ended(fit: FittedModel) -> str:
     if names := doubtful(fit):
         return f"{text} Concerned: {_shown(names)}."
     return text
+
+
+def outcome_sentence(fit: FittedModel) -> str:
+    """Say how a fit ended, without the names of what is concerned.
+
+    Args:
+      fit: a fit, whatever came of it.
+    """
+    if fit.outcome is not Outcome.CONVERGED or fit.is_drawn:
+        return fit.outcome.value
+    if fit.has_modes:
+        return "Converged: Laplace's approximation to the likelihood has a maximum here."
+    return f"Converged: the {'restricted ' if fit.reml else ''}likelihood has a maximum here."
 
 
 def _shown(names: tuple[str, ...]) -> str:

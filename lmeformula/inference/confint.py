@@ -10,8 +10,12 @@ from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.inference.bootstrap import bootstrap_intervals
+from lmeformula.inference.ddf import METHODS as DDF
 from lmeformula.inference.profile import profile_intervals
-from lmeformula.inference.wald import wald_intervals
+from lmeformula.inference.tidy import parameter_tests
+from lmeformula.inference.wald import note_of
+from lmeformula.prediction.intervals import chosen, interval_frame
+from lmeformula.prediction.parameters import parameters
 
 METHODS = ("wald", "profile", "boot")
 
@@ -19,6 +23,7 @@ METHODS = ("wald", "profile", "boot")
 @kinds.takes(
     method=kinds.one_of(*METHODS),
     level=kinds.coverage,
+    ddf=kinds.optional(kinds.one_of(*DDF)),
     parm=kinds.optional(kinds.names),
 )
 def confint(
@@ -27,16 +32,20 @@ def confint(
     level: float = 0.95,
     parm: Sequence[str] | str | None = None,
     *,
+    ddf: str | None = None,
     num_refits: int | None = None,
     seed: int | None = None,
 ) -> pd.DataFrame:
-    """Confidence intervals; see `wald_intervals`, `profile_intervals` and `bootstrap_intervals`.
+    """Confidence intervals; see `profile_intervals` and `bootstrap_intervals`.
 
     Args:
       fit: a fitted model.
-      method: "wald", from the standard errors; "profile", from the likelihood itself; "boot", from refits.
+      method: "wald", from the standard errors, those of `tidy`; "profile", from the likelihood itself; "boot",
+        from refits.
       level: coverage, between 0 and 1.
       parm: parameter names, one or several; all by default.
+      ddf: degrees of freedom of fixed effects by "wald", as in `tidy`; "auto" by default, Satterthwaite's for
+        most Gaussian fits.
       num_refits: how many refits of "boot"; 500 by default.
       seed: of the responses that they are to; 0 by default.
     Returns:
@@ -45,6 +54,11 @@ def confint(
       ModelError: for a method, level, option or parameter that does not exist, or a fit that the method does
         not serve.
     """
+    if ddf is not None and method != "wald":
+        raise ModelError(
+            f"intervals by {method!r} have no degrees of freedom",
+            hint='Leave ddf out, or use "wald".',
+        )
     asked = {"num_refits": num_refits, "seed": seed}
     given = {name: value for name, value in asked.items() if value is not None}
     if given and method != "boot":
@@ -53,7 +67,13 @@ def confint(
             hint='num_refits and seed are options of method="boot".',
         )
     if method == "wald":
-        return wald_intervals(fit, parm, level)
+        places = chosen(fit, parm)
+        rows, tests = parameters(fit), parameter_tests(fit, ddf or "auto", level)
+        return interval_frame(
+            [rows[place] for place in places],
+            [(tests[place].conf_low, tests[place].conf_high) for place in places],
+            [note_of(rows[place]) for place in places],
+        )
     if method == "profile":
         return profile_intervals(fit, parm, level)
     return bootstrap_intervals(fit, parm, level, **given)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
+from lmeformula.design.absent import has_rows
 from lmeformula.errors import ModelError
+from lmeformula.estimation.solver import can_be_factored
 from lmeformula.fit import FittedModel
 from lmeformula.inference.kenward_roger import kenward_roger
 from lmeformula.inference.satterthwaite import satterthwaite
@@ -12,6 +16,41 @@ from lmeformula.prediction.freedom import Asymptotic, Freedom
 from lmeformula.prediction.posterior import refuse_student
 
 METHODS = ("auto", "satterthwaite", "kenward-roger", "none")
+# Of more effects or rows Satterthwaite's degrees of freedom take longer than a reader waits for a table.
+MOST_EFFECTS, MOST_ROWS = 10_000, 500_000
+
+
+class Usual(NamedTuple):
+    """How degrees of freedom are found where nobody says how.
+
+    Attributes:
+      ddf: "satterthwaite" or "none".
+      why: a sentence, where a Gaussian fit has none; else "".
+    """
+
+    ddf: str
+    why: str = ""
+
+
+def usual(fit: FittedModel) -> Usual:
+    """What "auto" is for a fit: Satterthwaite's of Gaussian ones, where they can be had in a moment.
+
+    Args:
+      fit: a fitted model.
+    """
+    space, design = fit.model.space, fit.model.design
+    if not (fit.model.family.is_normal and space.has_normal_priors and fit.outcome.converged):
+        return Usual("none")
+    normal = "Tests by the normal distribution"
+    if not can_be_factored(fit.model):
+        why = f"{normal}: the model is too large for degrees of freedom."
+    elif not has_rows(design):
+        why = f"{normal}: degrees of freedom need the rows, which were not saved with the fit."
+    elif design.n > MOST_ROWS or sum(modes.size for modes in fit.modes) > MOST_EFFECTS:
+        why = f'{normal}: degrees of freedom take a while here, ddf="satterthwaite".'
+    else:
+        return Usual("satterthwaite")
+    return Usual("none", why)
 
 
 @kinds.takes(ddf=kinds.one_of(*METHODS))
@@ -21,14 +60,15 @@ def freedom(fit: FittedModel, ddf: str = "auto") -> Freedom:
     Args:
       fit: a fitted model.
       ddf: "satterthwaite" (Gaussian fits), "kenward-roger" (Gaussian REML fits), "none" for normal and
-        chi-square distributions; "auto" is "satterthwaite" for Gaussian fits and "none" for the others.
+        chi-square distributions; "auto" as `usual` says.
     Returns:
       The method, at work on this fit.
     Raises:
       ModelError: if there is no such method, or it is not for such fits.
     """
     is_gaussian = fit.model.family.is_normal and fit.model.space.has_normal_priors
-    if ddf == "none" or (ddf == "auto" and not is_gaussian):
+    ddf = usual(fit).ddf if ddf == "auto" else ddf
+    if ddf == "none":
         return Asymptotic(fit.fixed_vcov)
     refuse_student(fit, f"degrees of freedom by {ddf}")
     if not is_gaussian:

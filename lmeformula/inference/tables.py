@@ -9,6 +9,7 @@ from typing import Any
 
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.inference.ddf import usual
 from lmeformula.inference.tidy import parameter_tests
 from lmeformula.prediction.parameters import parameters
 from lmeformula.prediction.thresholds import thresholds
@@ -65,15 +66,17 @@ def reference_of(fit: FittedModel, source: str) -> Reference:
     )
 
 
-def coefficient_table(fit: FittedModel, ddf: str | None = None) -> Table:
+def coefficient_table(fit: FittedModel, ddf: str | None = "auto") -> Table:
     """Tabulate the fixed effects.
 
     Args:
       fit: a fitted model.
-      ddf: degrees of freedom: "satterthwaite", "kenward-roger", "auto" or "none" add them, and a p-value.
+      ddf: degrees of freedom: "satterthwaite", "kenward-roger", "none" for the normal distribution, or "auto";
+        None leaves the p-values out.
     Returns:
-      table: one row a coefficient: estimate, standard error, z (their ratio), the ends of Wald's 95 % interval,
-        and the Monte Carlo error where the method has one.
+      table: one row a coefficient: estimate, standard error, t or z (their ratio), p-value, the ends of the
+        95 % interval, and the Monte Carlo error where the method has one. Its foot says whose degrees of
+        freedom these are, or why a Gaussian fit has none.
     """
     rows = [row for row in parameter_tests(fit, ddf) if row.effect == "fixed"]
     is_normal = ddf is None or all(math.isinf(row.df) for row in rows)
@@ -81,9 +84,12 @@ def coefficient_table(fit: FittedModel, ddf: str | None = None) -> Table:
     shown = ["term", *ESTIMATES, "df", "statistic", "p", "conf_low", "conf_high", *_noise(fit)]
     hidden = (["df"] if is_normal else []) + (["p"] if ddf is None else [])
     headings = {name: known[name] for name in shown if name not in hidden}
-    name = "satterthwaite" if ddf == "auto" else ddf
-    notes = () if is_normal else (f"Degrees of freedom: {str(name).title()}.",)
-    return Table("Fixed effects", columns_of(rows, headings), notes)
+    chosen = usual(fit)
+    name = chosen.ddf if ddf == "auto" else ddf
+    note = chosen.why if ddf == "auto" else ""
+    if not is_normal:
+        note = f"Degrees of freedom: {str(name).title()}."
+    return Table("Fixed effects", columns_of(rows, headings), (note,) if note and rows else ())
 
 
 def family_table(fit: FittedModel) -> Table:

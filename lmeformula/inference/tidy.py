@@ -40,7 +40,7 @@ class Estimate(NamedTuple):
 
 
 @kinds.takes(level=kinds.coverage, ddf=kinds.one_of(None, *METHODS))
-def tidy(fit: FittedModel, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFrame:
+def tidy(fit: FittedModel, level: float = 0.95, *, ddf: str | None = "auto") -> pd.DataFrame:
     """Lay all parameters out as a data frame, one a row.
 
     Intervals and tests are Wald's, from the standard errors. Those of standard deviations are
@@ -51,9 +51,10 @@ def tidy(fit: FittedModel, level: float = 0.95, *, ddf: str | None = None) -> pd
     Args:
       fit: a fitted model.
       level: coverage of the intervals, between 0 and 1.
-      ddf: degrees of freedom of the fixed effects, "satterthwaite", "kenward-roger" (whose standard errors then
-        are the adjusted ones), "auto" or "none": their intervals and tests are then Student's t, and there is a
-        column df after statistic. By default there are none, and no such column.
+      ddf: degrees of freedom of the fixed effects, "satterthwaite" or "kenward-roger" (whose standard errors
+        then are the adjusted ones): their intervals and tests are then Student's t, and there is a column df
+        after statistic. None or "none": z. "auto", the default, is Satterthwaite's for Gaussian fits, unless
+        they are large or were saved without their rows, and z for others.
     Returns:
       frame: columns effect ("fixed", "sd", "cor", "residual", "family"), group, term, estimate, std_error,
         statistic, p_value, conf_low, conf_high, mc_error; NaN where there is no such number.
@@ -61,11 +62,11 @@ def tidy(fit: FittedModel, level: float = 0.95, *, ddf: str | None = None) -> pd
       ModelError: if the level is not between 0 and 1.
     """
     frame = pd.DataFrame(parameter_tests(fit, ddf, level), columns=list(Estimate._fields))
-    return frame.drop(columns="df") if ddf is None else frame
+    return frame if np.isfinite(frame["df"]).any() else frame.drop(columns="df")
 
 
 def parameter_tests(
-    fit: FittedModel, ddf: str | None = None, level: float = 0.95
+    fit: FittedModel, ddf: str | None = "auto", level: float = 0.95
 ) -> list[Estimate]:
     """The rows of `tidy`; without `ddf` the degrees of freedom are nan."""
     rows, quantile = parameters(fit), cutoff(level)

@@ -1,38 +1,10 @@
-"""Wald intervals, each on a scale on which the parameter has no bounds."""
+"""Wald's intervals, each on a scale on which the parameter has no bounds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-import pandas as pd
-
-from lmeformula.arguments import kinds
-from lmeformula.fit import FittedModel
-from lmeformula.prediction.intervals import chosen, cutoff, interval_frame
-from lmeformula.prediction.parameters import Parameter, parameters
-
-
-@kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
-def wald_intervals(
-    fit: FittedModel, parm: Sequence[str] | str | None = None, level: float = 0.95
-) -> pd.DataFrame:
-    """Intervals from the standard errors, with quantiles of the normal distribution.
-
-    Args:
-      fit: a fitted model.
-      parm: parameter names, one or several; all by default.
-      level: coverage.
-    Returns:
-      frame: parameter, estimate, lower, upper, note; see `wald_interval` for the scales.
-    Raises:
-      ModelError: for a level that is no coverage, or a parameter that the fit does not have.
-    """
-    quantile = cutoff(level)
-    rows = [parameters(fit)[index] for index in chosen(fit, parm)]
-    return interval_frame(
-        rows, [wald_interval(p, quantile) for p in rows], [_note(p) for p in rows]
-    )
+from lmeformula.prediction.parameters import Parameter
 
 
 def wald_interval(parameter: Parameter, quantile: float) -> tuple[float, float]:
@@ -43,7 +15,7 @@ def wald_interval(parameter: Parameter, quantile: float) -> tuple[float, float]:
 
     Args:
       parameter: estimate, standard error and bounds.
-      quantile: of the standard normal distribution.
+      quantile: of the standard normal distribution, or Student's t.
     Returns:
       The ends; nan where there is no standard error, but for the end that is an estimate of zero.
     References:
@@ -69,7 +41,8 @@ def wald_interval(parameter: Parameter, quantile: float) -> tuple[float, float]:
     return lower, upper
 
 
-def _note(parameter: Parameter) -> str:
+def note_of(parameter: Parameter) -> str:
+    """Why a parameter has no such interval; "" where it has one."""
     if parameter.std_error > 0:
         return ""
     return "on its boundary, where no standard error exists; profile intervals do"

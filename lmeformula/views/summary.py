@@ -27,7 +27,7 @@ from lmeformula.text.render import (
 from lmeformula.text.table import Table
 
 _METHODS = {
-    "exact": "maximum likelihood, exact",
+    "exact": "maximum likelihood (ML), exact",
     "quadrature": "maximum likelihood, quadrature",
     "laplace": "maximum likelihood, Laplace approximation",
     "mcem": "maximum likelihood by Monte Carlo EM",
@@ -83,13 +83,14 @@ class Summary:
 
 
 @kinds.takes(ddf=kinds.one_of(None, *METHODS))
-def summary(fit: FittedModel, *, ddf: str | None = None) -> Summary:
+def summary(fit: FittedModel, *, ddf: str | None = "auto") -> Summary:
     """Collect what a reader wants to know about a fit, its outcome first.
 
     Args:
       fit: a fitted model.
-      ddf: degrees of freedom for the fixed effects, with p-values: "satterthwaite", "kenward-roger", "auto" or
-        "none"; by default there are neither.
+      ddf: degrees of freedom for p-values of the fixed effects: "satterthwaite", "kenward-roger", "none" for
+        the normal distribution, or "auto", Satterthwaite's where the model is Gaussian and they can be had in a
+        moment; the table's foot says which. None leaves the p-values out.
     Returns:
       summary: prints as text in a terminal and as HTML in a notebook.
     """
@@ -99,7 +100,7 @@ def summary(fit: FittedModel, *, ddf: str | None = None) -> Summary:
     )
     facts = [
         ("formula", _formula_text(fit)),
-        ("method", f"{_method(fit)}{_effort(fit)}"),
+        ("method", f"{_method(fit)}{_effort(fit)}{_other(fit)}"),
         ("rows", f"{_rows(fit)}{left_out}{_group_sizes(fit)}"),
         ("fit", _fit_line(fit)),
         ("errors", f"standard errors from {stderr_source(fit)}"),
@@ -170,8 +171,17 @@ def _formula_text(fit: FittedModel) -> str:
 
 
 def _method(fit: FittedModel) -> str:
-    method = f"restricted {_METHODS[fit.method]}" if fit.reml else _METHODS[fit.method]
+    method = _METHODS[fit.method]
+    if fit.reml:
+        method = "restricted " + method.replace("(ML)", "(REML)")
     return method if fit.is_factored else f"{method}, iterative solver"
+
+
+def _other(fit: FittedModel) -> str:
+    """The other likelihood of a Gaussian model, and how to have it."""
+    if not (fit.is_exact and fit.model.space.has_normal_priors):
+        return ""
+    return "; reml=False for ML" if fit.reml else "; reml=True for REML"
 
 
 def _effort(fit: FittedModel) -> str:

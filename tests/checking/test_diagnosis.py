@@ -27,7 +27,7 @@ Converged: the estimates no longer move by more than their own error.
               M-steps 4, log-likelihood 0.8"""
 
 EXACT = """\
-Converged: the estimates no longer move by more than their own error.
+Converged: the likelihood has a maximum here.
   maximum     after 6 evaluations, 1.4e-06 standard errors away by the gradient
               that was left
   std errors  from the observed information of the likelihood; condition of the

@@ -49,7 +49,7 @@ def test_a_fixed_sigma_is_not_a_parameter():
 
 
 def test_coefficients_have_z_and_monte_carlo_errors_where_there_are_any():
-    table = coefficient_table(fake_fit())
+    table = coefficient_table(fake_fit(), None)
     assert cells(table, "z") == pytest.approx((2.5, 9.0))
     assert [c.heading for c in table.columns] == [
         "",
@@ -94,7 +94,7 @@ def test_columns_of_different_length_are_refused():
 
 
 def test_tidy_has_the_columns_of_broom_and_wald_intervals():
-    frame = tidy(fake_mcem_fit()).set_index(["effect", "group", "term"])
+    frame = tidy(fake_mcem_fit(), ddf=None).set_index(["effect", "group", "term"])
     assert list(frame) == [
         "estimate",
         "std_error",

@@ -78,21 +78,22 @@ def test_bounds_follow_the_structure():
 
 def test_confint_is_a_frame_of_all_parameters_or_of_some():
     fit = fake_fit()
-    frame = fit.confint()
+    frame = fit.confint(ddf="none")
     assert list(frame) == ["parameter", "estimate", "lower", "upper", "note"]
     assert tuple(frame["parameter"]) == fit.param_names
-    some = fit.confint(parm=["sigma", "x"])
+    some = fit.confint(parm=["sigma", "x"], ddf="none")
     assert list(some["parameter"]) == ["sigma", "x"]
     assert some["lower"][1] == pytest.approx(0.9 - Q * 0.1)
-    assert fit.confint(parm="x", level=0.5)["upper"][0] == pytest.approx(
+    assert fit.confint(parm="x", level=0.5, ddf="none")["upper"][0] == pytest.approx(
         0.9 + float(norm.ppf(0.75)) * 0.1
     )
 
 
 def test_tidy_has_the_same_intervals():
     fit = fake_fit()
-    assert np.array_equal(tidy(fit)["conf_low"], fit.confint()["lower"])
-    assert np.array_equal(tidy(fit)["conf_high"], fit.confint()["upper"])
+    for ddf in ("auto", "none", "satterthwaite"):
+        assert np.array_equal(tidy(fit, ddf=ddf)["conf_low"], fit.confint(ddf=ddf)["lower"])
+        assert np.array_equal(tidy(fit, ddf=ddf)["conf_high"], fit.confint(ddf=ddf)["upper"])
 
 
 def test_a_word_at_the_boundary():
@@ -107,6 +108,7 @@ def test_a_word_at_the_boundary():
     [
         ({"method": "hpd"}, "'wald', 'profile', 'boot'"),
         ({"num_refits": 200}, "intervals by 'wald' have no option 'num_refits'"),
+        ({"ddf": "none", "method": "profile"}, "'profile' have no degrees of freedom"),
         ({"level": 95}, "level is 95"),
         ({"parm": "sd(nobody)"}, "no parameter 'sd\\(nobody\\)'"),
         ({"parm": ["x", "z"], "method": "profile"}, "no parameter 'z'"),

@@ -8,12 +8,14 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.stats
 
 import lmeformula as lf
 from lmeformula.errors import ModelError
 from lmeformula.inference.covariance_elements import generalised_inverse, information, roots
-from lmeformula.inference.ddf import freedom
+from lmeformula.inference.ddf import freedom, usual
 from lmeformula.likelihood.gaussian.sums import sums
 from lmeformula.prediction.freedom import FTest
 from tests.prediction.after_fit import CLOSE, REFERENCE, data, dense, fit_of, small_fit
@@ -54,7 +56,7 @@ def test_the_balanced_sleep_study_has_seventeen():
 @pytest.mark.parametrize("ddf", ["satterthwaite", "kenward-roger"])
 def test_without_fixed_effects_there_is_nothing_to_test(ddf):
     fit = lf.fit("Yield ~ 0 + (1 | Batch)", lf.datasets.load("dyestuff"), reml=True)
-    assert fit.tidy(ddf=ddf).drop(columns="df").equals(fit.tidy())
+    assert fit.tidy(ddf=ddf).equals(fit.tidy(ddf=None))
     assert freedom(fit, ddf).df(np.zeros((0, 0))).shape == (0,)
 
 
@@ -249,14 +251,43 @@ def test_tidy_and_summary_show_degrees_of_freedom_when_asked():
     published = TESTS["thin"]
     assert frame.loc["Days", "df"].iloc[0] == pytest.approx(published["kr_df"][1], rel=CLOSE)
     assert frame.loc["Days", "std_error"].iloc[0] == pytest.approx(published["kr_se"][1], rel=CLOSE)
-    assert "df" not in fit.tidy()
     assert "Kenward-Roger" in repr(fit.summary(ddf="kenward-roger"))
-    assert "Degrees" not in repr(fit.summary())
-    normal = fit.tidy(ddf="none").set_index("term").loc["Days"].iloc[0]
-    assert np.isinf(normal["df"])
-    assert normal["p_value"] == pytest.approx(
-        fit.tidy().set_index("term").loc["Days"].iloc[0]["p_value"], rel=1e-9
-    )
+    # By default those of lmerTest; none are of the normal distribution.
+    usual = fit.tidy().set_index("term").loc["Days"].iloc[0]
+    assert usual["df"] == pytest.approx(published["df"][1], rel=CLOSE)
+    assert "Satterthwaite" in repr(fit.summary())
+    pd.testing.assert_frame_equal(fit.tidy(ddf="none"), fit.tidy(ddf=None), rtol=1e-9)
+    normal = fit.tidy(ddf=None).set_index("term").loc["Days"].iloc[0]
+    assert normal["p_value"] == pytest.approx(2 * scipy.stats.norm.sf(abs(normal["statistic"])))
+    assert "p " not in repr(fit.summary(ddf=None)).partition("Fixed effects")[2]
+
+
+WITHOUT = {
+    "other rows than normal": lambda: lf.fit(
+        "incidence | trials(size) ~ period + (1 | herd)", lf.datasets.load("cbpp"), "binomial"
+    ),
+    "heavy tails": lambda: lf.fit(
+        "Yield ~ 1 + (1 | gr(Batch, dist = 'student'))", lf.datasets.load("dyestuff"), seed=1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_others_have_z_and_no_word_of_it(name):
+    fit = WITHOUT[name]()
+    assert "df" not in fit.tidy()
+    assert usual(fit) == ("none", "")
+
+
+def test_a_fit_that_could_have_them_says_why_it_has_not(monkeypatch, tmp_path):
+    fit = fit_of("sleep")
+    loaded = lf.load(fit.save(tmp_path / "fit"))
+    assert "not saved with the fit" in repr(loaded.summary())
+    assert loaded.tidy().equals(fit.tidy(ddf="none"))
+    monkeypatch.setattr("lmeformula.inference.ddf.MOST_ROWS", 100)
+    assert 'ddf="satterthwaite"' in repr(fit.summary())
+    monkeypatch.setattr("lmeformula.inference.ddf.can_be_factored", lambda model: False)
+    assert "too large for degrees" in repr(fit.summary())
 
 
 @pytest.mark.parametrize("name", [n for n in RANDOM if n not in LOWER])
