@@ -112,6 +112,8 @@ class Incidence:
 
     def _between(self, data: Floats) -> sp.csr_array:
         """The between block (lead_size, r) with elements `data` (k, e) in the k rows of the levels."""
+        if len(data) == 1:
+            return with_elements(self.between, data[0])
         values = np.empty(data.size)
         values[self.places] = data
         return with_elements(self.between, values)

@@ -108,6 +108,7 @@ class Pull(NamedTuple):
       adjoint: (q,) M^-1 Lambda' Z' of that.
       along: (v n,) Z Lambda of the adjoint.
       slope: (v n,) its derivative in what moves the predictors, the mode moving along.
+      pulls: (q,) Z' of that.
     """
 
     leverages: Floats
@@ -115,6 +116,7 @@ class Pull(NamedTuple):
     adjoint: Floats
     along: Floats
     slope: Floats
+    pulls: Floats
 
 
 def _pulled(problem: Problem, mode: Mode, depths: Depths, leverages: Floats) -> Pull:
@@ -124,7 +126,8 @@ def _pulled(problem: Problem, mode: Mode, depths: Depths, leverages: Floats) -> 
     right = apply_lambda(plan, lambdas, plan.gather(deeper), transpose=True)
     adjoint = mode.factor.solve(right)
     along = plan.spread(apply_lambda(plan, lambdas, adjoint))
-    return Pull(halved, deeper, adjoint, along, deeper - mode.weights * along)
+    slope = deeper - mode.weights * along
+    return Pull(halved, deeper, adjoint, along, slope, plan.gather(slope))
 
 
 def by_determinant(
@@ -151,10 +154,7 @@ def _slopes(
 ) -> Beyond:
     """See `by_determinant`."""
     plan, lambdas = problem.plan, mode.at.lambdas
-    by_slope, by_first = (
-        plan.split(plan.gather(pull.slope)),
-        plan.split(plan.gather(mode.rows.first)),
-    )
+    by_slope, by_first = plan.split(pull.pulls), plan.split(mode.pulls)
     u, a = plan.split(mode.u), plan.split(pull.adjoint)
     in_factors = []
     for j, (levels, k) in enumerate(plan.sizes):
@@ -220,7 +220,7 @@ def _bent_mode(
     """(m, m) what the mode has of second derivatives, by its adjoint, but for those of the rows."""
     plan = problem.plan
     first = depths.own_first.T @ along.own - mode.weights[:, None] * along.at_mode
-    found = paired(problem, along, pull.slope)
+    found = paired(problem, along, pull.pulls)
     for a, change, slopes in zip(
         plan.split(pull.adjoint), along.changes, plan.split(plan.gather(first)), strict=True
     ):
@@ -237,4 +237,5 @@ def _look(problem: Problem, at: At, u: Floats) -> Mode:
     rows = problem.rows.slopes(eta, at.own)
     weights = -rows.second
     factor = problem.factorize(weights, at.lambdas)
-    return Mode(at, u, eta, rows, weights, factor, rows.value - 0.5 * float(u @ u), 0)
+    value, pulls = rows.value - 0.5 * float(u @ u), plan.gather(rows.first)
+    return Mode(at, u, eta, rows, weights, factor, value, 0, pulls)

@@ -75,7 +75,7 @@ def average_information(
     plan, mode = problem.plan, found.mode
     lambdas = mode.at.lambdas
     outer = tuple(outer_changes(*each) for each in zip(changes, lambdas, strict=True))
-    directions = covariance_directions(plan, plan.gather(mode.rows.first), outer)
+    directions = covariance_directions(plan, mode.pulls, outer)
     spread = plan.gather(mode.weights[:, None] * plan.spread(directions))
     right = apply_lambda(plan, lambdas, spread, transpose=True)
     return np.asarray(0.5 * (directions.T @ spread - right.T @ mode.factor.solve(right)))

@@ -149,6 +149,7 @@ class Mode(NamedTuple):
       factor: of M.
       value: log joint density there, without the constant of the effects' density.
       num_steps: Newton steps taken.
+      pulls: (q,) Z' of the rows' first derivatives.
     """
 
     at: At
@@ -159,6 +160,7 @@ class Mode(NamedTuple):
     factor: Factor | ProbedFactor
     value: float
     num_steps: int
+    pulls: Floats
 
 
 class Approximation(NamedTuple):
@@ -204,7 +206,8 @@ def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
     value = rows.value - 0.5 * float(u @ u)
     before = np.inf
     for number in range(MAX_NEWTON_STEPS + 1):
-        gradient = apply_lambda(plan, lambdas, plan.gather(rows.first), transpose=True) - u
+        pulls = plan.gather(rows.first)
+        gradient = apply_lambda(plan, lambdas, pulls, transpose=True) - u
         weights, factor, step = _newton_step(problem, -rows.second, lambdas, gradient)
         gain = float(gradient @ step)
         is_rounding = gain < max(SMALL_GAIN, ROUNDING * abs(value)) and gain > STALLED * before
@@ -224,7 +227,7 @@ def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
         else:
             break
         u, eta, rows, value = moved, eta + share * move, following, reached
-    return Mode(at, u, eta, rows, weights, factor, value, number)
+    return Mode(at, u, eta, rows, weights, factor, value, number, pulls)
 
 
 def _newton_step(
@@ -267,23 +270,23 @@ def joint_slopes(
     The second ones are along directions that take the mode along, where an error of that counts by its square.
     """
     first, u = mode.rows.first, problem.plan.split(mode.u)
-    by_first = problem.plan.split(problem.plan.gather(first))
+    by_first = problem.plan.split(mode.pulls)
     in_factors = tuple(pull.T @ effects for pull, effects in zip(by_first, u, strict=True))
     information = None
     if along is not None:
         predictors = along.at_mode
-        across = paired(problem, along, first) + along.own.T @ depths.own_first @ predictors
+        across = paired(problem, along, mode.pulls) + along.own.T @ depths.own_first @ predictors
         information = predictors.T @ (mode.weights[:, None] * predictors)
         information += along.moves.T @ along.moves
         information -= across + across.T + along.own.T @ depths.own_own @ along.own
     return Beyond(mode.value, problem.X.T @ first, in_factors, depths.own, information)
 
 
-def paired(problem: Problem, along: Directions, rows: Floats) -> Floats:
-    """(m, m) what rows (v n,) say of effects whose Lambda moves along one direction, and that along another."""
+def paired(problem: Problem, along: Directions, pulls: Floats) -> Floats:
+    """(m, m) what (q,) pulls say of effects whose Lambda moves along one direction, and that along another."""
     plan, found = problem.plan, np.zeros((along.size, along.size))
     for pull, change, moves in zip(
-        plan.split(plan.gather(rows)), along.changes, plan.split(along.moves), strict=True
+        plan.split(pulls), along.changes, plan.split(along.moves), strict=True
     ):
         sums = pull.T @ moves.reshape(len(moves), -1)
         found += change.reshape(len(change), -1) @ sums.reshape(-1, along.size)

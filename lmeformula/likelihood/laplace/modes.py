@@ -112,7 +112,7 @@ def mode_slopes(
     """
     plan, lambdas = problem.plan, mode.at.lambdas
     moved = []
-    u, first = plan.split(mode.u), plan.split(plan.gather(mode.rows.first))
+    u, first = plan.split(mode.u), plan.split(mode.pulls)
     for j, change in enumerate(changes):
         for matrix in change:
             effects = np.zeros(plan.num_effects)
