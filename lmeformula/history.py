@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import numpy as np
+
 from lmeformula.arrays import Floats
+from lmeformula.likelihood.sureness import scatter
+
+
+class Probes(NamedTuple):
+    """What random signs say, one set of them after the other; by their seed other fits have the same.
+
+    Attributes:
+      seed: of the signs.
+      each: (m) the log-likelihood by each set, of which the mean is the one to use.
+    """
+
+    seed: int
+    each: tuple[float, ...]
 
 
 class LogLik(NamedTuple):
@@ -15,15 +31,31 @@ class LogLik(NamedTuple):
       mc_error: its Monte Carlo standard error; 0 where it is exact.
       df: number of estimated parameters.
       nobs: number of observations.
+      probes: what its parts say, where it is by the iterative solver.
     """
 
     value: float
     mc_error: float
     df: int
     nobs: int
+    probes: Probes | None = None
 
     def __float__(self) -> float:
         return self.value
+
+
+def error_of_difference(one: LogLik, other: LogLik) -> float:
+    """The Monte Carlo standard error of the difference of two log-likelihoods of the same data.
+
+    Of models that were fitted with the same random signs the difference is by each set of these, and what
+    chance says of terms that both have is no part of it. Others are independent.
+    """
+    if one.probes is None or other.probes is None or one.probes.seed != other.probes.seed:
+        return math.hypot(one.mc_error, other.mc_error)
+    few, many = sorted((np.array(lot.probes.each) for lot in (one, other) if lot.probes), key=len)
+    m, more = len(few), len(many)
+    together, alone = (float(scatter(each[:, None])[0, 0]) for each in (few - many[:m], few))
+    return math.sqrt(together / more + alone * (1.0 / m - 1.0 / more))
 
 
 class Seconds(NamedTuple):

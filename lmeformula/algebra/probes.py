@@ -13,15 +13,17 @@ SIAM Symposium on Simplicity in Algorithms, 142-155, for working out the largest
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from lmeformula.algebra.conjugate import Solved, conjugate_gradients
-from lmeformula.algebra.crossproducts import times_blocks
+from lmeformula.algebra.crossproducts import Layout, times_blocks
 from lmeformula.algebra.eliminated import Eliminated
 from lmeformula.arrays import Floats
+from lmeformula.design.design import TermBlock
 
 # Directions of small terms are worked out one by one: as many as a set of probes, and without error.
 SMALL_TERM = 32
@@ -83,16 +85,39 @@ class Sides(NamedTuple):
         return slice(None) if self.probes is None else self.probes
 
 
-def random_signs(size: int, count: int, seed: int) -> Floats:
-    """(size, count) of -1 and 1; more columns leave the first as they are."""
-    columns = [
-        np.random.default_rng([seed & 0xFFFFFFFF, number]).integers(0, 2, size, dtype=np.int8)
-        for number in range(count)
-    ]
-    signs = np.empty((size, count))
-    for number, column in enumerate(columns):
-        signs[:, number] = 2 * column - 1
-    return signs
+class Signs(NamedTuple):
+    """Random signs for the effects of the rest of a design.
+
+    Those of an effect follow from its name: models that share terms share what chance says of them, and their
+    difference has less of it.
+
+    Attributes:
+      plan: layout of the effects.
+      names: (k) of the columns of each term, in formula order.
+    """
+
+    plan: Layout
+    names: tuple[tuple[str, ...], ...]
+
+    def draw(self, count: int, seed: int) -> Floats:
+        """(r, count) of -1 and 1; more columns leave the first as they are."""
+        plan = self.plan
+        signs = np.empty((plan.num_effects - plan.lead_size, count))
+        for j in plan.rest:
+            levels, k = plan.sizes[j]
+            place = signs[plan.in_rest(j)].reshape(levels, k, count)
+            for a, name in enumerate(self.names[j]):
+                key = [seed & 0xFFFFFFFF, zlib.crc32(name.encode())]
+                for number in range(count):
+                    rng = np.random.default_rng([*key, number])
+                    place[:, a, number] = 2 * rng.integers(0, 2, levels, dtype=np.int8) - 1
+        return signs
+
+
+def signs_of(plan: Layout, terms: tuple[TermBlock, ...]) -> Signs:
+    """Random signs for the effects of `terms`, which `plan` lays out."""
+    names = (tuple(f"{column}|{term.group}" for column in term.columns) for term in terms)
+    return Signs(plan, tuple(names))
 
 
 def probe(factor: Eliminated, signs: Floats, right: Floats | None = None) -> Probed:
@@ -100,7 +125,7 @@ def probe(factor: Eliminated, signs: Floats, right: Floats | None = None) -> Pro
 
     Args:
       factor: M with its lead term eliminated.
-      signs: (r, m) from `random_signs`.
+      signs: (r, m) from `Signs`.
       right: (r, c) further right-hand sides of A x = right, to be solved to rounding.
     Returns:
       The estimates.

@@ -22,6 +22,7 @@ from lmeformula.estimation.claims import (
 )
 from lmeformula.estimation.common import (
     most_probes,
+    probes_of,
     report_mc_error,
     stderr_of,
     without_errors,
@@ -146,7 +147,13 @@ def _fit_of(model: Model, start: Start, solver: str, seed: int, began: float) ->
         errors=Errors(found.problem.marginal.method, vcov),
         mc_error=report_mc_error(model, start.psi, start.mc_covariance),
         effects=Effects(*found.problem.marginal.effects(found.problem, mode)),
-        loglik=LogLik(start.loglik, start.loglik_error, space.size, model.design.num_observations),
+        loglik=LogLik(
+            start.loglik,
+            start.loglik_error,
+            space.size,
+            model.design.num_observations,
+            None if last is None else probes_of(last, seed),
+        ),
         outcome=start.outcome,
         certificate=certificate,
         singular=found.singular,

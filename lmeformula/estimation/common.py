@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from lmeformula.estimation.coordinates import (
     determined_inverse,
     least_known,
 )
-from lmeformula.history import Sampling
+from lmeformula.history import Probes, Sampling
 from lmeformula.likelihood.confounded import alike
+from lmeformula.likelihood.probing import ProbedFit
 from lmeformula.model.compile import Model
 
 # Draws of the first levels of each term are kept for trace plots.
@@ -149,6 +150,12 @@ def report_mc_error(model: Model, psi: Floats, mc_covariance: Floats | None) -> 
         return np.zeros(model.space.size)
     jacobian = model.space.report_jacobian(psi)
     return stderr_of(jacobian @ mc_covariance @ jacobian.T)
+
+
+def probes_of(last: ProbedFit[Any], seed: int) -> Probes:
+    """What each probe said of the log-likelihood of a fit with this seed."""
+    each = last.loglik + last.loglik_each - last.loglik_each.mean()
+    return Probes(seed, tuple(map(float, each)))
 
 
 def most_probes(options: Options) -> int:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.algebra.precision import Exact, Precision
+from lmeformula.algebra.probes import signs_of
 from lmeformula.algebra.small import MOST_EFFECTS
 from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate
@@ -30,6 +31,7 @@ from lmeformula.estimation.claims import (
 )
 from lmeformula.estimation.common import (
     most_probes,
+    probes_of,
     report_mc_error,
     report_vcov,
     stderr_of,
@@ -39,7 +41,7 @@ from lmeformula.estimation.evidence import exact
 from lmeformula.estimation.finish import Effects, Errors, finish, since
 from lmeformula.family.runaway import Met
 from lmeformula.fit import FittedModel
-from lmeformula.history import Ascent, LogLik
+from lmeformula.history import Ascent, LogLik, Probes
 from lmeformula.likelihood.confounded import alike
 from lmeformula.likelihood.gaussian.exact import ExactFit, densely, fit_exact
 from lmeformula.likelihood.gaussian.from_residuals import EXACTLY, JUDGED, is_close
@@ -79,6 +81,7 @@ class Ended(NamedTuple):
     loglik: float
     loglik_error: float = 0.0
     mc_error: Floats | None = None
+    probes: Probes | None = None
 
 
 def estimate_with_residual(
@@ -128,7 +131,11 @@ def estimate_with_residual(
         mc_error=ended.mc_error,
         effects=ended.effects,
         loglik=LogLik(
-            ended.loglik, ended.loglik_error, model.space.size, model.design.num_observations
+            ended.loglik,
+            ended.loglik_error,
+            model.space.size,
+            model.design.num_observations,
+            ended.probes,
         ),
         outcome=ended.outcome,
         certificate=ended.certificate,
@@ -194,6 +201,7 @@ def _by_probes(model: Model, reml: bool, seed: int, options: Options, reached: R
     last = fit_iterative(
         data,
         space,
+        signs_of(data.plan, model.design.terms),
         reml=reml,
         seed=seed,
         tolerance=options.tolerance,
@@ -245,6 +253,7 @@ def _by_probes(model: Model, reml: bool, seed: int, options: Options, reached: R
         last.loglik,
         last.loglik_error,
         report_mc_error(model, last.psi, last.mc_covariance),
+        probes_of(last, seed),
     )
 
 

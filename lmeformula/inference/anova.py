@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +13,7 @@ import scipy.special
 
 from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
+from lmeformula.history import error_of_difference
 from lmeformula.inference.comparable import A_FIT, caveats, check_comparable
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Column, Kind, Table, columns_of
@@ -47,7 +47,8 @@ class Compared:
       aic, bic, loglik, deviance: of the fit.
       mc_error: Monte Carlo standard error of the log-likelihood.
       chisq: twice the difference of the log-likelihoods; None in the first line, as all that follows.
-      chisq_mc_error: its Monte Carlo standard error, from those of two fits taken as independent.
+      chisq_mc_error: its Monte Carlo standard error; of two fits by the iterative solver with one seed, by what
+        each set of random signs, which they share, says of the difference.
       df: difference of the numbers of parameters.
       p: upper tail of the chi-square distribution.
       p_low, p_high: p at 1.96 Monte Carlo errors to either side of chisq.
@@ -172,7 +173,7 @@ def alone(fit: FittedModel) -> Compared:
 
 def _tested(smaller: FittedModel, larger: FittedModel, level: float) -> Compared:
     chisq = 2.0 * (larger.loglik.value - smaller.loglik.value)
-    error = 2.0 * math.hypot(larger.loglik.mc_error, smaller.loglik.mc_error)
+    error = 2.0 * error_of_difference(larger.loglik, smaller.loglik)
     df = larger.loglik.df - smaller.loglik.df
     p, low, high = (
         float(scipy.special.chdtrc(df, max(chisq + shift, 0.0)))

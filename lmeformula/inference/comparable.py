@@ -10,6 +10,7 @@ import numpy as np
 from lmeformula.arrays import Floats
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.history import error_of_difference
 from lmeformula.prediction.parameters import parameters
 
 A_FIT = "Give fits, as lf.fit returns them."
@@ -73,7 +74,7 @@ def caveats(fits: Sequence[FittedModel]) -> list[str]:
     ]
     for number, (smaller, larger) in enumerate(pairwise(fits), 2):
         fall = 2.0 * (smaller.loglik.value - larger.loglik.value)
-        error = 2.0 * np.hypot(smaller.loglik.mc_error, larger.loglik.mc_error)
+        error = 2.0 * error_of_difference(smaller.loglik, larger.loglik)
         if not _is_nested(smaller, larger):
             notes.append(
                 f"{number}: {number - 1} does not look like a special case of it, and then there is no "

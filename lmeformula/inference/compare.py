@@ -10,6 +10,7 @@ import pandas as pd
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.history import error_of_difference
 from lmeformula.inference.anova import CRITERIA, alone
 from lmeformula.inference.comparable import A_FIT, check_criteria
 
@@ -49,9 +50,10 @@ def compare(*fits: FittedModel, by: str = "AIC") -> pd.DataFrame:
     frame = pd.DataFrame([alone(fit) for fit in fits]).rename(columns=CRITERIA)
     frame["family"] = [fit.model.family.written for fit in fits]
     frame = frame[["formula", "family", "npar", "logLik", "mc_error", "AIC", "BIC"]]
-    frame = frame.sort_values(by, kind="stable", ignore_index=True)
+    frame = frame.sort_values(by, kind="stable")
+    order, frame = list(frame.index), frame.reset_index(drop=True)
     delta = (frame[by] - frame[by].iloc[0]).to_numpy()
-    errors = 2.0 * np.hypot(frame["mc_error"], frame["mc_error"].iloc[0]).to_numpy()
-    errors[0] = 0.0
+    logliks = [fits[place].loglik for place in order]
+    errors = [0.0, *(2.0 * error_of_difference(logliks[0], other) for other in logliks[1:])]
     weight = np.exp(-0.5 * delta)
     return frame.assign(delta=delta, delta_mc_error=errors, weight=weight / weight.sum())

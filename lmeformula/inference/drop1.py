@@ -22,6 +22,7 @@ from lmeformula.estimation.dispatch import estimate
 from lmeformula.family.predicted import predicted_of
 from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import Term, TermSum
+from lmeformula.history import error_of_difference
 from lmeformula.inference.ddf import METHODS, freedom
 from lmeformula.inference.grid import grid_rows
 from lmeformula.inference.joint_tests import (
@@ -112,7 +113,7 @@ def drop1(
     fits = [full, *(_estimate(fit, _narrow(fit, model), seed, options) for model in smaller)]
     df = np.array([full.loglik.df - other.loglik.df for other in fits], float)
     statistics = np.array([2.0 * (full.loglik.value - other.loglik.value) for other in fits])
-    errors = [2.0 * float(np.hypot(full.loglik.mc_error, f.loglik.mc_error)) for f in fits]
+    errors = [2.0 * error_of_difference(full.loglik, found.loglik) for found in fits]
     p_values = scipy.stats.chi2.sf(np.maximum(statistics, 0.0), np.maximum(df, 1.0))
     frame = pd.DataFrame(
         {

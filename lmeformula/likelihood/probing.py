@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from lmeformula.algebra.probed import ProbedFactor
-from lmeformula.algebra.probes import probe, random_signs
+from lmeformula.algebra.probes import Signs, probe
 from lmeformula.arrays import Floats, Mask
 from lmeformula.checkpoint.journal import stop
 from lmeformula.likelihood.sureness import Sureness, scatter
@@ -59,6 +59,7 @@ class ProbedFit(NamedTuple, Generic[F]):
       factor: M at the optimum, with all probes.
       loglik: the log-likelihood there.
       loglik_error: its Monte Carlo standard error.
+      loglik_each: (m,) the log-likelihood by each probe, but for a constant.
       follow: (d, d) how psi moves with what the likelihood has, where it has not all.
       sureness: what standard errors owe to probes, and
       stderr_share: (d,) their Monte Carlo errors, relative; None where these are not known.
@@ -77,6 +78,7 @@ class ProbedFit(NamedTuple, Generic[F]):
     factor: ProbedFactor
     loglik: float
     loglik_error: float
+    loglik_each: Floats
     follow: Floats | None = None
     sureness: Sureness | None = None
     stderr_share: Floats | None = None
@@ -87,7 +89,7 @@ class ProbedFit(NamedTuple, Generic[F]):
 
 
 def fit_by_probes(
-    size: int,
+    draws: Signs,
     roughly: Callable[[Floats], tuple[Floats, int]],
     fit: Callable[[Floats, Floats, ProbedFit[F] | None], ProbedFit[F]],
     *,
@@ -98,7 +100,7 @@ def fit_by_probes(
     """Maximise a likelihood with as many probes as its estimates need.
 
     Args:
-      size: r, the numbers that a probe has.
+      draws: what draws the probes.
       roughly: probes (r, m) -> coordinates near the optimum, and how many evaluations these took.
       fit: probes (r, m), coordinates to start from, what fewer probes gave -> the optimum by these.
       seed: of the probes.
@@ -110,11 +112,11 @@ def fit_by_probes(
       added returns what the last set of them gave.
     """
     count = min(FIRST_PROBES, max_probes)
-    here, num_evaluations = roughly(random_signs(size, ROUGH_PROBES, seed))
+    here, num_evaluations = roughly(draws.draw(ROUGH_PROBES, seed))
     last: ProbedFit[F] | None = None
     while True:
         try:
-            last = fit(random_signs(size, count, seed), here, last)
+            last = fit(draws.draw(count, seed), here, last)
         except KeyboardInterrupt:
             if last is None:
                 raise
@@ -127,25 +129,28 @@ def fit_by_probes(
         too_large = excess(last.mc_covariance, last.information, last.inside, tolerance)
         last = last._replace(is_sharp=too_large <= 1.0)
         if last.is_sharp or count >= max_probes or not last.found.converged:
-            return _sharpened(last, seed)
+            return _sharpened(last, draws, seed)
         count = more_probes(count, too_large, max_probes)
 
 
-def _sharpened(last: ProbedFit[F], seed: int) -> ProbedFit[F]:
+def _sharpened(last: ProbedFit[F], draws: Signs, seed: int) -> ProbedFit[F]:
     """Add probes at the maximum for log |M|, whose error is absolute and grows with the root of the data."""
     factor = last.factor
     each = factor.probed.log_det_each
-    needed = len(each) * (last.loglik_error / LOGLIK_ERROR) ** 2
-    count = min(MAX_LOGLIK_PROBES, math.ceil(needed))
-    if count <= len(each):
+    needed, count = len(each) * (last.loglik_error / LOGLIK_ERROR) ** 2, len(each)
+    # Twice as many each time: models that are compared have as many as each other then, mostly.
+    while count < min(needed, MAX_LOGLIK_PROBES):
+        count *= 2
+    if count == len(each):
         return last
-    signs = random_signs(len(factor.signs), count, seed)
+    signs = draws.draw(count, seed)
     further = probe(factor.eliminated, signs[:, len(each) :])
     whole = np.concatenate([each, further.log_det_each])
     return last._replace(
         factor=replace(factor, signs=signs),
         loglik=last.loglik - 0.5 * (float(whole.mean()) - factor.log_det),
         loglik_error=loglik_error(whole),
+        loglik_each=-0.5 * whole,
     )
 
 

@@ -20,7 +20,7 @@ from lmeformula.family.thresholds import Patterned
 from lmeformula.family.user_family import Bijected
 from lmeformula.fit import FittedModel, Information
 from lmeformula.formula.formula import Formula
-from lmeformula.history import Ascent, LogLik, Resumed, Sampling, Seconds, Watched
+from lmeformula.history import Ascent, LogLik, Probes, Resumed, Sampling, Seconds, Watched
 from lmeformula.model.params import Params
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import (
@@ -126,7 +126,7 @@ FIT: Mapping[str, Codec] = {
     "mode_cov": Each(Array(("", "", "")), "terms"),
     "outcome": member(Outcome),
     "singular": FLAG,
-    "loglik": record(LogLik),
+    "loglik": record(LogLik, probes=maybe(record(Probes, each=Each(real())))),
     "iterations": Stacked(
         Iteration,
         {

@@ -6,6 +6,13 @@ import numpy as np
 import scipy.sparse as sp
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
+from lmeformula.algebra.probes import Signs
+
+
+def random_signs(plan: Layout, count: int, seed: int) -> np.ndarray:
+    """(r, count) probes for a design whose columns have no names but their places."""
+    names = (tuple(f"{j}, {a}" for a in range(k)) for j, (_, k) in enumerate(plan.sizes))
+    return Signs(plan, tuple(names)).draw(count, seed)
 
 
 def plain_products(plan: Layout, weights: np.ndarray | None) -> CrossProducts:

@@ -10,9 +10,9 @@ import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.eliminated import eliminate
 from lmeformula.algebra.factor import factorize
-from lmeformula.algebra.probes import estimate_blocks, probe, random_signs, solve_sides
+from lmeformula.algebra.probes import estimate_blocks, probe, signs_of, solve_sides
 from lmeformula.algebra.sparseproducts import find_meetings, sparse_products
-from tests.algebra.plain import plain_products
+from tests.algebra.plain import plain_products, random_signs
 
 FORMULAS = {
     "crossed": "y ~ 1 + (1 | g) + (1 | h)",
@@ -55,7 +55,7 @@ def test_errors_are_calibrated(name):
     truth = np.concatenate([[exact.log_det], *(np.diag(trace) for trace in exact.inverse_traces())])
     found, variances = [], []
     for seed in range(repetitions):
-        probed = probe(factor, random_signs(factor.rest_size, count, seed))
+        probed = probe(factor, random_signs(factor.plan, count, seed))
         assert probed.converged
         each = np.column_stack(
             [probed.log_det_each, *(np.diagonal(e, axis1=1, axis2=2) for e in probed.each)]
@@ -82,7 +82,7 @@ def test_errors_are_calibrated(name):
 @pytest.mark.parametrize("name", EXACT)
 def test_nested_and_small_terms_leave_no_error(name):
     factor, exact = both(EXACT[name])
-    probed = probe(factor, random_signs(factor.rest_size, 2, 0))
+    probed = probe(factor, random_signs(factor.plan, 2, 0))
     assert probed.log_det == pytest.approx(exact.log_det, rel=1e-9)
     assert np.ptp(probed.log_det_each) < 1e-8
     for found, expected in zip(probed.traces, exact.inverse_traces(), strict=True):
@@ -90,16 +90,36 @@ def test_nested_and_small_terms_leave_no_error(name):
 
 
 def test_more_probes_begin_with_the_same():
-    few, many = random_signs(30, 3, seed=5), random_signs(30, 7, seed=5)
+    plan = both(FORMULAS["crossed"])[0].plan
+    few, many = random_signs(plan, 3, seed=5), random_signs(plan, 7, seed=5)
     np.testing.assert_array_equal(many[:, :3], few)
     assert set(np.unique(many)) == {-1.0, 1.0}
-    assert (random_signs(30, 3, seed=6) != few).any()
+    assert (random_signs(plan, 3, seed=6) != few).any()
+
+
+def test_probes_of_a_column_are_the_same_beside_others():
+    """In whatever order, and whichever term is the lead term."""
+    rng = np.random.default_rng(0)
+    data = {name: rng.integers(0, size, 600) for name, size in (("g", 90), ("h", 40), ("c", 30))}
+    data |= {"y": rng.normal(size=600), "x": rng.normal(size=600)}
+
+    def of_h(formula):
+        design = lf.design(formula, data)
+        plan = layout(design.terms)
+        signs = signs_of(plan, design.terms).draw(2, seed=1)
+        term = next(j for j, term in enumerate(design.terms) if term.group == "h")
+        levels, k = plan.sizes[term]
+        return signs[plan.in_rest(term)].reshape(levels, k, 2)
+
+    alone, beside = of_h("y ~ x + (1 | g) + (1 | h)"), of_h("y ~ x + (1 | c) + (x | h) + (x | g)")
+    np.testing.assert_array_equal(beside[:, 0], alone[:, 0])
+    assert (beside[:, 1] != alone[:, 0]).any()
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_blocks_are_near_the_exact_ones(name):
     factor, exact = both(FORMULAS[name])
-    signs = random_signs(factor.rest_size, 200, 0)
+    signs = random_signs(factor.plan, 200, 0)
     blocks = estimate_blocks(factor, solve_sides(factor, signs), 200)
     coarse = factor.base_blocks()
     for found, rough, expected in zip(blocks, coarse, exact.inverse_blocks(), strict=True):
@@ -121,7 +141,7 @@ def test_the_score_of_a_vanishing_variance_vanishes_with_it():
     for sd in (1e-3, 1e-4):
         lambdas = tuple(np.array([[value]]) for value in (0.7, 0.5, sd))
         factor = eliminate(plan, products, lambdas)
-        probed = probe(factor, random_signs(factor.rest_size, 4, 0))
+        probed = probe(factor, random_signs(factor.plan, 4, 0))
         # d log|M| / d Lambda, over Lambda: it has a limit.
         missing.append((plan.sizes[2][0] - probed.each[2][:, 0, 0]) / sd**2)
     np.testing.assert_allclose(missing[0], missing[1], rtol=1e-4)

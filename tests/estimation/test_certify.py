@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import lmeformula as lf
+from lmeformula.algebra.probes import signs_of
 from lmeformula.estimation.claims import certify
 from lmeformula.estimation.coordinates import Arrival
 from lmeformula.estimation.evidence import exact, laplace, probed
@@ -71,7 +72,8 @@ def test_the_iterative_solver_is_certified_by_fresh_probes(family):
 def test_fresh_probes_notice_an_end_that_is_none(reml):
     model = lf.compile(lf.design(FORMULA.format("y"), data()))
     prepared, space = shared_sums(model.design), model.space
-    found = fit_iterative(prepared, space, reml=reml)
+    draws = signs_of(prepared.plan, model.design.terms)
+    found = fit_iterative(prepared, space, draws, reml=reml)
 
     def witness(at):
         return probed.exact(at, prepared, found, 0, reml)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 from scipy.stats import chi2
 
 import lmeformula as lf
@@ -231,3 +232,43 @@ def test_kinds_of_likelihood_and_families_are_kept_apart():
     # By quadrature, and by draws, it is the likelihood itself.
     drawn = replace(bernoulli, method="mcem", loglik=LogLik(-7.0, 0.01, 5, 12))
     check_comparable([replace(bernoulli, method="quadrature"), drawn])
+
+
+def crossed_rows():
+    rng = np.random.default_rng(3)
+    g, h, x = rng.integers(0, 300, 1500), rng.integers(0, 200, 1500), rng.normal(size=1500)
+    y = 1.0 + 0.05 * x + rng.normal(size=300)[g] + (0.6 + 0.4 * x) * rng.normal(size=200)[h]
+    return {"y": y + rng.normal(size=1500), "x": x, "g": g, "h": h}
+
+
+# A pair of models, and how far below that of independent fits the error of their difference is.
+SHARED = {
+    "a fixed effect": ("y ~ 1 + (1 | g) + (1 | h)", "y ~ x + (1 | g) + (1 | h)", 0.05),
+    "a slope": ("y ~ x + (1 | g) + (1 | h)", "y ~ x + (1 | g) + (x | h)", 2.0),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_fits_by_the_same_random_signs_differ_by_less(name):
+    *formulas, share = SHARED[name]
+    data = crossed_rows()
+    small, large = (lf.fit(formula, data, solver="direct") for formula in formulas)
+    right = 2.0 * (large.loglik.value - small.loglik.value)
+    ratios = []
+    for seed in range(12):
+        fits = [lf.fit(formula, data, solver="iterative", seed=seed) for formula in formulas]
+        row = lf.anova(*fits).models[1]
+        independent = 2.0 * np.hypot(*(fit.loglik.mc_error for fit in fits))
+        assert row.chisq_mc_error < share * independent
+        # Both maxima are short of their own by the squares of their errors.
+        ratios.append((row.chisq - right) / np.hypot(row.chisq_mc_error, 1e-5))
+    # Eight probes tell an error to t with seven degrees of freedom, of variance one as it is stated.
+    t = scipy.stats.t(7).rvs((50_000, 12), random_state=2) * np.sqrt(5.0 / 7.0)
+    low, high = np.quantile((t**2).mean(axis=1), [1e-4, 1.0 - 1e-4])
+    assert low < np.mean(np.square(ratios)) < high
+    # Other signs are independent.
+    other = lf.fit(formulas[0], data, solver="iterative", seed=99)
+    row = lf.anova(other, fits[1]).models[1]
+    assert row.chisq_mc_error == pytest.approx(
+        2.0 * np.hypot(other.loglik.mc_error, fits[1].loglik.mc_error)
+    )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lmeformula.algebra.probed import ProbedFactor
-from lmeformula.algebra.probes import random_signs
+from lmeformula.algebra.probes import signs_of
 from lmeformula.arrays import Floats
 from lmeformula.estimation.claims import LEAST_DIFFERENCE, RARE, Bound, Evidence
 from lmeformula.estimation.coordinates import Arrival
@@ -44,8 +44,9 @@ def exact(at: Arrival, data: Sums, last: IterativeFit, seed: int, reml: bool) ->
       seed: of the fit.
       reml: of the restricted likelihood.
     """
-    space, factor = at.model.space, last.factor
-    data = data._replace(signs=random_signs(len(factor.signs), FRESH, seed + ANOTHER_SEED))
+    space = at.model.space
+    draws = signs_of(data.plan, at.model.design.terms)
+    data = data._replace(signs=draws.draw(FRESH, seed + ANOTHER_SEED))
     scores, there = score(data, space, at.psi, reml)
     units = tuple(space.residual_sd(at.psi) / scale for scale in data.column_scales())
     assert isinstance(there.factor, ProbedFactor)

@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from lmeformula.algebra.probed import ProbedFactor
+from lmeformula.algebra.probes import Signs
 from lmeformula.arrays import Floats, Mask
 from lmeformula.likelihood import probing
 from lmeformula.likelihood.ascent import NOTHING_ESTIMATED, ascend
@@ -46,6 +47,7 @@ IterativeFit = probing.ProbedFit[ExactFit[ProbedFactor]]
 def fit_iterative(
     data: Sums,
     space: ParamSpace,
+    draws: Signs,
     *,
     reml: bool = False,
     seed: int = 0,
@@ -60,6 +62,7 @@ def fit_iterative(
     Args:
       data: cross products of the design.
       space: the model's parameter space.
+      draws: what draws the probes.
       reml: maximise the restricted likelihood instead.
       seed, tolerance, max_probes: see `fit_by_probes`.
       ways: (psi (d,), which are inside (d,)) -> (d, d) directions in psi, in columns, along which scores are
@@ -80,7 +83,7 @@ def fit_iterative(
         return _fit_with(problem.probed(signs), here, earlier)
 
     return probing.fit_by_probes(
-        data.plan.num_effects - data.plan.lead_size,
+        draws,
         roughly,
         fit,
         seed=seed,
@@ -171,6 +174,7 @@ def _fit_with(problem: _Problem, start: Floats, earlier: IterativeFit | None) ->
         factor=solution.factor,
         loglik=loglik,
         loglik_error=probing.loglik_error(solution.factor.probed.log_det_each),
+        loglik_each=-0.5 * solution.factor.probed.log_det_each,
         follow=follow,
         sureness=sure,
         stderr_share=unsure,

@@ -6,7 +6,7 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.probed import ProbedFactor, factor_iteratively
-from lmeformula.algebra.probes import random_signs
+from lmeformula.algebra.probes import signs_of
 from lmeformula.algebra.sparseproducts import Meetings, find_meetings
 from lmeformula.arrays import Floats
 from lmeformula.likelihood import probing
@@ -51,7 +51,7 @@ def fit_iteratively(
         return _fit_with(model, _probing(meetings, signs), here, earlier)
 
     return probing.fit_by_probes(
-        plan.num_effects - plan.lead_size,
+        signs_of(plan, model.stack.terms),
         roughly,
         fit,
         seed=seed,
@@ -78,8 +78,7 @@ def fresh_probes(model: Model, count: int, seed: int) -> Factorize:
       seed: of the probes.
     """
     plan = layout(model.stack.terms)
-    signs = random_signs(plan.num_effects - plan.lead_size, count, seed)
-    return _probing(find_meetings(plan), signs)
+    return _probing(find_meetings(plan), signs_of(plan, model.stack.terms).draw(count, seed))
 
 
 def _fit_with(
@@ -113,6 +112,7 @@ def _fit_with(
         factor=_factor(at),
         loglik=at.value,
         loglik_error=probing.loglik_error(_factor(at).probed.log_det_each),
+        loglik_each=-0.5 * _factor(at).probed.log_det_each,
     )
 
 

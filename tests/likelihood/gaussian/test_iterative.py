@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chi2
 
 import lmeformula as lf
-from lmeformula.algebra.probes import random_signs
+from lmeformula.algebra.probes import signs_of
 from lmeformula.em.outcome import Outcome
 from lmeformula.likelihood import probing
 from lmeformula.likelihood.gaussian import iterative
@@ -81,8 +81,7 @@ def test_score_is_the_exact_one(name):
     psi = psi + 0.1 * np.random.default_rng(3).normal(size=len(psi))
     value, expected, _ = log_likelihood(sums(design), space, psi)
     data = shared_sums(design)
-    signs = random_signs(data.plan.num_effects - data.plan.lead_size, 64, 0)
-    data = data._replace(signs=signs)
+    data = data._replace(signs=signs_of(data.plan, design.terms).draw(64, 0))
     scores, found = score(data, space, psi)
     error = scores.std(axis=0, ddof=1) / 8.0
     assert (
@@ -103,10 +102,11 @@ def test_monte_carlo_errors_are_calibrated(data):
     exact = model.space.to_free(fit_exact(sums(design), model.space).params)
     best = lf.estimate(model, solver="direct").loglik.value
     products = shared_sums(design)
+    draws = signs_of(products.plan, design.terms)
     p = model.space.num_fixed
     found, variances, logliks, errors = [], [], [], []
     for seed in range(20):
-        one = iterative.fit_iterative(products, model.space, seed=seed)
+        one = iterative.fit_iterative(products, model.space, draws, seed=seed)
         found.append(one.psi - exact)
         variances.append(np.diag(one.mc_covariance))
         logliks.append(one.loglik - best)
@@ -124,13 +124,14 @@ def test_monte_carlo_errors_are_calibrated(data):
 def test_probes_grow_until_the_errors_are_as_asked(data):
     design = lf.design("y ~ x + (1 | g) + (1 | h)", data)
     products, space = shared_sums(design), lf.compile(design).space
-    few = iterative.fit_iterative(products, space)
+    draws = signs_of(products.plan, design.terms)
+    few = iterative.fit_iterative(products, space, draws)
     assert few.is_sharp
     tolerance = 0.3 * probing.excess(few.mc_covariance, few.information, few.inside, 1.0)
-    many = iterative.fit_iterative(products, space, tolerance=tolerance)
+    many = iterative.fit_iterative(products, space, draws, tolerance=tolerance)
     assert many.is_sharp
     assert many.factor.signs.shape[1] > 4 * few.factor.signs.shape[1]
-    stopped = iterative.fit_iterative(products, space, tolerance=tolerance, max_probes=10)
+    stopped = iterative.fit_iterative(products, space, draws, tolerance=tolerance, max_probes=10)
     assert not stopped.is_sharp
     stopped_fit = lf.fit(
         "y ~ x + (1 | g) + (1 | h)", data, solver="iterative", tolerance=tolerance,
@@ -198,6 +199,7 @@ def test_two_singular_covariances_and_levels_of_one_row(reml):
 def test_an_interruption_returns_what_the_last_probes_gave(data, monkeypatch):
     design = lf.design("y ~ x + (1 | g) + (1 | h)", data)
     products, space = shared_sums(design), lf.compile(design).space
+    draws = signs_of(products.plan, design.terms)
     calls = []
 
     def interrupted(*given):
@@ -208,13 +210,13 @@ def test_an_interruption_returns_what_the_last_probes_gave(data, monkeypatch):
 
     fit_with = iterative._fit_with
     monkeypatch.setattr(iterative, "_fit_with", interrupted)
-    found = iterative.fit_iterative(products, space, tolerance=1e-9)
+    found = iterative.fit_iterative(products, space, draws, tolerance=1e-9)
     assert found.interrupted
     assert found.found.converged
     calls.clear()
     calls.append(())
     with pytest.raises(KeyboardInterrupt):
-        iterative.fit_iterative(products, space)
+        iterative.fit_iterative(products, space, draws)
 
 
 def test_same_seed_same_bits(data):
