@@ -79,6 +79,8 @@ def gather(source: Source, names: Iterable[str], row_bytes: RowBytes = NOTHING) 
 
 
 def _gathered(source: Source, wanted: list[str], row_bytes: RowBytes, files: ExitStack) -> Gathered:
+    import pyarrow as pa
+
     parts: dict[str, list[Any]] = {name: [] for name in wanted}
     poured: dict[str, Poured] = {}
     texts: set[str] = set()
@@ -110,12 +112,12 @@ def _gathered(source: Source, wanted: list[str], row_bytes: RowBytes, files: Exi
                     column.add(part)
             parts = {name: [] for name in wanted}
     if poured:
+        # What Arrow read with, it would keep.
+        pa.default_memory_pool().release_unused()
         found = {name: column.finish() for name, column in poured.items()}
     elif num_rows:
         found = {name: _together(name, parts[name]) for name in wanted}
     else:
-        import pyarrow as pa
-
         found = {name: pa.chunked_array([], pa.null()) for name in wanted}
     return Gathered(num_rows, found, frozenset(texts))
 

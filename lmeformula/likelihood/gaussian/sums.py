@@ -175,4 +175,6 @@ def respond(carrier: Carrier, y: Floats) -> Sums:
 def sums(design: Design) -> Sums:
     """Form the cross products of a design with a numeric response and at least one random term."""
     assert design.y is not None
-    return respond(prepare(design), design.y)
+    found = respond(prepare(design), design.y)
+    put_away()
+    return found
