@@ -22,6 +22,7 @@ from lmeformula.estimation.student_effects import refuse
 from lmeformula.fit import FittedModel
 from lmeformula.inference.comparable import row_weights, same_measure
 from lmeformula.inference.refit import start_from
+from lmeformula.prediction.answers import Target, laid_out
 from lmeformula.prediction.posterior import check_direct
 from lmeformula.prediction.residuals import observed_mean
 from lmeformula.prediction.scores import score
@@ -119,6 +120,22 @@ class CrossValidation:
         if "rmse" in frame:
             frame["rmse"] **= 0.5
         return frame.assign(outcome=list(self.outcomes))
+
+    @kinds.takes(to=kinds.optional(kinds.path))
+    def by_row(self, to: Target = None) -> Any:
+        """A row for each row of the data: fold, observed, predicted, log_density and, if there, ranked.
+
+        Args:
+          to: a Parquet file that they are written to, whose path comes back.
+        """
+        columns = {
+            "fold": np.array(self.folds.names, object)[self.folds.of_row],
+            "observed": self.observed,
+            "predicted": self.predicted,
+            "log_density": self.log_densities,
+        }
+        ranked = {} if self.ranked is None else {"ranked": self.ranked}
+        return laid_out(self.fit, columns | ranked, to)
 
     def compare(self, other: CrossValidation) -> pd.DataFrame:
         """Take the other model's scores from this one's, on the same rows in the same folds.

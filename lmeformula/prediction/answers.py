@@ -8,15 +8,17 @@ the file as a source of the kind that the rows came from.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from lmeformula.design.design import row_labels
 from lmeformula.errors import FormulaDataError, ModelError
-from lmeformula.prediction.requested import Requested
+from lmeformula.fit import FittedModel
+from lmeformula.prediction.requested import Requested, parts
 from lmeformula.rows import like, parquet_file, parquet_target
 from lmeformula.rows.files import file_names
 from lmeformula.rows.machine import GIB, machine_memory
@@ -57,6 +59,29 @@ def answered(
         for asked in blocks:
             write(_as_table(work(asked), asked.has_labels))
     return like(newdata, target)
+
+
+def laid_out(fit: FittedModel, columns: Mapping[str, Any], to: Target) -> Any:
+    """Columns (n,) over the fitted rows, as `answered` has them.
+
+    Args:
+      fit: a fitted model with its rows.
+      columns: by name.
+      to: as there.
+    """
+    design = fit.model.design
+    labels = row_labels(design)
+    has_labels = not labels.equals(pd.RangeIndex(design.n))
+    blocks = (
+        Requested(design, np.arange(design.n)[part], labels[part], number, design.n, has_labels)
+        for number, part in enumerate(parts(design.n))
+    )
+
+    def work(asked: Requested) -> pd.DataFrame:
+        some = {name: values[asked.places] for name, values in columns.items()}
+        return pd.DataFrame(some, index=asked.index)
+
+    return answered(blocks, work, None, to)
 
 
 def _together(parts: Iterable[tuple[Answer, pd.Index]]) -> Answer:

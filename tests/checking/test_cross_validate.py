@@ -18,6 +18,7 @@ from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.family.counts import count_arrays
 from lmeformula.likelihood.laplace import automatic
+from lmeformula.prediction import requested
 from lmeformula.prediction.normal_points import normal_average
 from lmeformula.prediction.predictive_density import log_predictive, row_log_density
 from lmeformula.prediction.scores import category_chances, score
@@ -346,3 +347,21 @@ def test_it_is_shown_in_under_a_dozen_lines():
     assert f"{totals['estimate'][0]:.2f}" in text
     assert "Leaving out each of the 20 levels of g" in repr(ordinal().cross_validate(by="g"))
     assert "<table" in found._repr_html_()
+
+
+def test_rows_are_laid_out_and_written(tmp_path, monkeypatch):
+    table = lf.datasets.load("sleepstudy")
+    table.loc[[3, 50], "Days"] = np.nan
+    table.index = pd.Index([f"r{i}" for i in range(180)])
+    fit = lf.fit("Reaction ~ Days + (1 | Subject)", table)
+    found = fit.cross_validate(3, seed=1)
+    rows = found.by_row()
+    assert list(rows.index) == list(fit.residuals().index)
+    assert rows.groupby("fold").size().tolist() == found.to_frame()["rows"].tolist()
+    np.testing.assert_allclose(rows["log_density"].sum(), found.elpd.value)
+    np.testing.assert_allclose(
+        np.sqrt(((rows["observed"] - rows["predicted"]) ** 2).mean()), found.rmse.value
+    )
+    monkeypatch.setattr(requested, "BLOCK", 50)
+    path = found.by_row(to=tmp_path / "rows.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(path), rows, check_dtype=False)
