@@ -8,7 +8,8 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.own_limits import own_at_limits
 
-# An approximation that leaves out so much of the log-likelihood of each row may have its maximum elsewhere.
+# An approximation that leaves out so much of the log-likelihood of each row, or for each effect, may have its
+# maximum elsewhere.
 FAR = 0.1
 OF_WHAT = "to the maximum of an approximation that is far from the likelihood (try method='mcem')"
 
@@ -28,10 +29,11 @@ def doubtful(fit: FittedModel) -> tuple[str, ...]:
 
 
 def is_far(fit: FittedModel) -> bool:
-    """Whether the next term of Laplace's series is more of the log-likelihood than FAR for every row."""
+    """Whether the next term of Laplace's series is more than FAR for every row, or for every effect."""
     claims = () if fit.certificate is None else fit.certificate.claims
     figures = [claim.figure for claim in claims if claim.name == "approximation"]
-    return any(figure > FAR * fit.nobs for figure in figures)
+    most = FAR * min(fit.nobs, sum(modes.size for modes in fit.modes))
+    return any(figure > most for figure in figures)
 
 
 def at_bounds(fit: FittedModel) -> tuple[str, ...]:

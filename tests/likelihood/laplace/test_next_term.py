@@ -72,7 +72,7 @@ def test_one_beyond_all_numbers_is_infinite():
         return slopes._replace(values=slopes.values + 1e200 * (eta - mode.eta))
 
     rows = problem.rows._replace(slopes=lopsided)
-    assert next_term(problem._replace(rows=rows), mode) == (np.inf, np.inf)
+    assert next_term(problem._replace(rows=rows), mode) == (np.inf, np.inf, np.inf)
 
 
 def test_a_gaussian_density_has_none():
@@ -117,6 +117,31 @@ def test_an_approximation_without_sense_is_said_in_the_first_line():
     fit = lf.fit(FORMULA, {"y": y, "g": g}, "bernoulli", method="laplace")
     assert fit.certificate["approximation"].figure > 8.0
     assert "far from the likelihood" in str(fit).splitlines()[0]
+
+
+def all_alike(num_groups: int) -> dict[str, np.ndarray]:
+    """Two responses of each group, which are the same: the likelihood rises with the sd for ever."""
+    rng = np.random.default_rng(1)
+    y, x = np.repeat(rng.permutation(num_groups) % 2, 2), rng.normal(size=2 * num_groups)
+    return {"y": y, "x": x, "g": np.repeat(np.arange(num_groups), 2)}
+
+
+@pytest.mark.parametrize("link", ["probit", "cloglog"])
+def test_much_for_each_effect_is_said_in_the_first_line(link):
+    fit = lf.fit(FORMULA, all_alike(60), f"bernoulli({link})", method="laplace")
+    assert "far from the likelihood" in str(fit).splitlines()[0]
+
+
+def test_where_chances_would_be_above_one_there_is_no_maximum():
+    """With slopes Laplace's maximum is at an sd of fifty; it had been called one."""
+    data = all_alike(200) | {"y": np.repeat(np.arange(200) % 9 < 3, 2).astype(int)}
+    fit = lf.fit("y ~ x + (x | g)", data, "bernoulli", method="laplace")
+    assert fit.outcome is lf.Outcome.DIVERGED
+    claim = fit.certificate["approximation"]
+    assert claim.holds is False
+    assert claim.names == ("sd(g:Intercept)", "sd(g:x)", "cor(g:Intercept,x)")
+    assert "above one" in claim.words
+    assert claim.figure > -fit.loglik.value
 
 
 def test_fits_of_folds_do_not_ask():
