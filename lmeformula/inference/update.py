@@ -176,7 +176,7 @@ def _again(fit: FittedModel, name: str, remembered: str | None, data: Any) -> An
     if remembered is not None:
         return remembered or None
     given = getattr(fit.model.design.given, name)
-    num_rows = open_frame(data).num_rows
+    num_rows = open_frame(data, lambda _: ()).num_rows
     if given is None or len(given) != num_rows:
         has = "is not saved with the fit" if given is None else f"has {len(given):,} values"
         raise FormulaDataError(

@@ -64,7 +64,7 @@ def gather(source: Source, names: Iterable[str], row_bytes: RowBytes = NOTHING) 
 
     Args:
       source: the source.
-      names: columns of it. Where there are none, the first is read for the number of rows.
+      names: columns of it. Where there are none, the first is read for the number of rows that is not known.
       row_bytes: what is to be done with the rows takes so much. Where memory does not hold it the columns are
         in files.
     Returns:
@@ -73,7 +73,10 @@ def gather(source: Source, names: Iterable[str], row_bytes: RowBytes = NOTHING) 
       FormulaDataError: if the source cannot be read, a column changes its type from block to block, or this
         machine's memory does not hold what is to be done.
     """
-    wanted = list(dict.fromkeys(names)) or list(source.columns[:1])
+    wanted = list(dict.fromkeys(names))
+    if not wanted and source.num_rows is not None:
+        return Gathered(source.num_rows, {}, frozenset())
+    wanted = wanted or list(source.columns[:1])
     with ExitStack() as files:
         return _gathered(source, wanted, row_bytes, files)
 

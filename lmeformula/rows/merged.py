@@ -35,7 +35,7 @@ def merged(source: Source, names: list[str], frequency: str | None = None) -> Me
 
     Args:
       source: the source, which is read once.
-      names: the columns, of numbers, text or categories. Others are no longer there.
+      names: the columns, of numbers, text or categories. Others are known by name, and not there.
       frequency: a column that says how many rows each row is already; missing ones are 0.
     Returns:
       The rows; None where they are hardly alike, which the first ones decide.
@@ -72,11 +72,16 @@ def merged(source: Source, names: list[str], frequency: str | None = None) -> Me
         return None
 
     def blocks(chosen: list[str]) -> Iterator[Any]:
+        if others := [name for name in chosen if name not in names]:
+            raise FormulaDataError(
+                f"rows that agree but in {', '.join(others)} have been merged",
+                hint="Fit the formula anew, to the rows where they are.",
+            )
         yield pa.table([whole.column(names.index(name)) for name in chosen], chosen)
 
     found = Source(
         f"{num_rows:,} rows, of which identical ones are merged, of {source.name}",
-        tuple(names),
+        source.columns,
         blocks,
         source.by_name & set(names),
         whole.num_rows,

@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 import pytest
 
 import lmeformula as lf
-from lmeformula.errors import FormulaDataError
+from lmeformula.errors import ColumnNotFoundError, FormulaDataError
 from lmeformula.rows import merged, source_of
 
 
@@ -118,6 +118,14 @@ def test_rows_that_are_hardly_alike_are_not_merged() -> None:
     found = lf.design("y ~ other + (1 | g)", ds.dataset(table()), merge=True)
     assert found.frequency is None
     assert found.given.origin.startswith("600 of a pyarrow Dataset, not merged, 3 columns")
+
+
+def test_other_columns_are_known_and_not_there() -> None:
+    fit = lf.fit("mean ~ a + (1 | g)", ds.dataset(table()), merge=True)
+    with pytest.raises(FormulaDataError, match="agree but in x have been merged"):
+        fit.update(". ~ . + x")
+    with pytest.raises(ColumnNotFoundError, match="other"):
+        lf.design("mean ~ b + (1 | g)", ds.dataset(table()), merge=True)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def shared_sums(design: Design) -> Sums:
     again = added(parts.keep("first", _first_residual, Qy))
     squares = sum(parts.keep("regression", _residual, again))
     ZQ, Zy = (gathered(shards, plan, parts.ask(_totals, what)) for what in ("Q", "residual"))
+    put_away()
     size = math.sqrt(sum(each.yy for each in told))
     return Sums(
         plan=plan,
