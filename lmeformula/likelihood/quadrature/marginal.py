@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -28,13 +29,13 @@ from lmeformula.likelihood.quadrature.integrand import Integrand, integrand
 from lmeformula.likelihood.quadrature.nodes import NUMS_NODES, WIDEST
 from lmeformula.model.compile import Model
 
-# Where half of the nodes change less, the next fewer do: two thirds as many have the logarithm of what these
-# change times two thirds, and room.
-TOO_GOOD = SETTLED**1.6
+# The next fewer nodes do where half of those that there are change little: the logarithm of that goes as their
+# number, with room.
+ROOM = 1.07
 # Densities of rows that are evaluated in one go.
 FEW = 50_000
 # Densities of rows that an evaluation begins with, of one and of two effects a block: more take too long.
-MOST_DENSITIES = {1: 20_000_000, 2: 2_000_000}
+MOST_DENSITIES = {1: 22_400_000, 2: 2_000_000}
 # An ascent ends where it has taken so many, or as many as so many evaluations like the first take: on the way
 # to standard deviations without end blocks need ever more nodes.
 MOST_WORK, MOST_EVALUATIONS = 100_000_000, 100
@@ -129,7 +130,7 @@ class Quadrature:
         fewer = len(NUMS_NODES[self.integrand.width]) - 1 - WELL_INSIDE
         is_inside = found.is_known and found.numbers.max(initial=0) < fewer
         num_unknown = 0 if is_inside else before.num_unknown + (not found.is_known)
-        first = np.maximum(found.numbers - (found.changes < TOO_GOOD), 0)
+        first = found.numbers - (found.changes < _too_good(self.integrand.width)[found.numbers])
         most = first.max(initial=0)
         # Few densities take no longer than the calls for them: all blocks go at once.
         first = np.full_like(first, most) if self.integrand.densities(most) <= FEW else first
@@ -208,6 +209,13 @@ def _beyond(
         information,
         found.is_known,
     )
+
+
+@cache
+def _too_good(width: int) -> Floats:
+    """What half of so many nodes change at most where the next fewer do; nothing at the fewest."""
+    spaces = np.array(NUMS_NODES[width], float) - 1.0
+    return np.append(0.0, SETTLED ** (ROOM * spaces[1:] / spaces[:-1]))
 
 
 # How effects are integrated out, by the name of the method.
