@@ -28,9 +28,10 @@ def _ladder(first: int, most: int) -> tuple[int, ...]:
 
 # Nodes along each axis that are tried, for one and for two axes.
 NUMS_NODES = {1: (37, 45, *_ladder(55, 8000)), 2: _ladder(17, 180)}
-# Standard deviations of the curvature about the mode within which nodes lie evenly. A normal density settles
-# with fewest nodes where they do so over its bulk; where they reach far it makes no difference.
-EVEN = 2.0
+# Standard deviations of the curvature about the mode within which nodes lie evenly, along one and along each of
+# two axes. A normal density settles with fewest nodes where they do so over its bulk. Two axes have few nodes:
+# they lie densely where responses that are told apart by effects have an edge.
+EVEN = {1: 2.0, 2: 1.0}
 
 
 class Frame(NamedTuple):
@@ -68,7 +69,7 @@ class Frame(NamedTuple):
             axes, values = np.ones_like(curvature), curvature[:, :, 0]
         else:
             values, axes = np.linalg.eigh(curvature)
-        widths = EVEN / np.sqrt(values)
+        widths = EVEN[centre.shape[1]] / np.sqrt(values)
         # The prior's centre, as seen from the mode along the axes.
         back = -centre if shared is not None else -np.einsum("lba,lb->la", axes, centre)
         low = np.arcsinh((np.minimum(back, 0.0) - reach) / widths)
