@@ -15,6 +15,9 @@ from lmeformula.algebra.sparse_patterns import ordered_by
 from lmeformula.arrays import Codes, Floats, Ints
 from lmeformula.rows.mapped import TOGETHER, row_blocks
 
+# Products of blocks up to this size go element by element, so many at a time as stay at hand.
+SMALL_BLOCK, AT_HAND = 4, 8192
+
 
 class Meeting(NamedTuple):
     """The m pairs of levels of two terms that meet in some row, sorted.
@@ -155,13 +158,9 @@ class SparseProducts(NamedTuple):
         """
         found = np.zeros_like(self.lead)
         for pair, outward in zip(self.between, right, strict=True):
-            if pair.blocks.shape[1:] == (1, 1):
-                inner = (left[pair.first] * pair.blocks * outward[pair.second]) ** 2
-            else:
-                part = left[pair.first] @ pair.blocks @ outward[pair.second]
-                inner = part @ part.transpose(0, 2, 1)
+            inner = _sandwich(pair.blocks, (outward @ outward.transpose(0, 2, 1))[pair.second])
             found += _sum_by(pair.first, inner, len(left))
-        return found
+        return np.asarray(left @ found @ left.transpose(0, 2, 1))
 
     def shares(self, is_small: list[bool]) -> list[list[Floats]]:
         """(l, s) of each term of the rest that is not small, how much its levels meet those of each small one.
@@ -298,10 +297,26 @@ def product_sums(
 
 
 def _sandwich(outer: Floats, inner: Floats) -> Floats:
-    """outer inner outer' for each of m."""
+    """outer inner outer' for each of m, of symmetric inner blocks.
+
+    Of small blocks element by element: a product of two such matrices takes a call, and there are millions.
+    """
     if outer.shape[1:] == (1, 1):
         return np.asarray(outer**2 * inner)
-    return np.asarray(outer @ inner @ outer.transpose(0, 2, 1))
+    if max(outer.shape[1:]) > SMALL_BLOCK:
+        return np.asarray(outer @ inner @ outer.transpose(0, 2, 1))
+    k = outer.shape[1]
+    found = np.empty((len(outer), k, k))
+    for start in range(0, len(outer), AT_HAND):
+        some = slice(start, start + AT_HAND)
+        rows, middle = (
+            np.ascontiguousarray(blocks[some].transpose(1, 2, 0)) for blocks in (outer, inner)
+        )
+        for i in range(k):
+            half = (rows[i][:, None] * middle).sum(axis=0)
+            for j in range(i + 1):
+                found[some, i, j] = found[some, j, i] = (half * rows[j]).sum(axis=0)
+    return found
 
 
 def _sum_by(level: Codes, blocks: Floats, num_levels: int) -> Floats:

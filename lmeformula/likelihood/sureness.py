@@ -21,6 +21,9 @@ LONG = 0.3
 FEW = 2
 # With no more probes than these nothing is known of how well their scatter is.
 LEAST = 4
+# What is left of a standard error by differences of scores; where estimates of logarithms are known better than
+# that, so are standard errors by where they are taken, and no third derivative is worth its time.
+LEFT = 1e-5
 # Step of the differences of the derivative of what is reported.
 STEP = 1e-5
 
@@ -73,7 +76,7 @@ class Sureness(NamedTuple):
         # Probes that were added tell of the place where variances are reported alone.
         together, alone = (np.diag(scatter(each)) for each in (whole, taken))
         variance = together / count + alone * (1.0 / first - 1.0 / count)
-        return np.where(has_one, np.sqrt(variance), np.nan)
+        return np.where(has_one, np.hypot(np.sqrt(variance), LEFT), np.nan)
 
 
 def sureness(
@@ -83,7 +86,7 @@ def sureness(
     inverse: Floats,
     losses: Floats,
     score_at: Callable[[Floats], Floats],
-    score: Floats,
+    scores: Floats,
     asked: Mask,
 ) -> Sureness:
     """What variances owe to probes, by one long step for each parameter.
@@ -96,7 +99,7 @@ def sureness(
       losses: (m, d, d) what the score by each probe loses along each parameter (columns): the information, but
         for noise by which it is not symmetric.
       score_at: psi (d,) -> (d,) the score there by the first `FEW` probes.
-      score: (d,) at psi by these.
+      scores: (m, d) at psi by each probe.
       asked: (d,) of which parameters; the others have zeros.
     """
     d = space.size
@@ -113,8 +116,10 @@ def sureness(
         step[j] = STEP
         change = space.report_jacobian(psi + step) - space.report_jacobian(psi - step)
         turns[:, j] = np.einsum("ij,ij->i", change, rows) / STEP
-    few = losses[:FEW].mean(axis=0)
-    for i in np.flatnonzero(asked):
+    few, score = losses[:FEW].mean(axis=0), scores[:FEW].mean(axis=0)
+    off = np.sqrt(np.diag(inverse @ scatter(scores) @ inverse) / len(scores))
+    is_sharp = off[space.num_fixed :].max(initial=0.0) < LEFT
+    for i in () if is_sharp else np.flatnonzero(asked):
         size = float(np.sqrt(variances[i]))
         way = rows[i] / size
         beyond = score_at(psi + LONG * way) - score + LONG * (few @ way)

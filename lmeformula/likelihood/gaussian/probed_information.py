@@ -116,7 +116,7 @@ def observed_by_probes(
         inverse,
         losses,
         lambda at: done("scores", at, partial(there, at, few))[0].mean(axis=0),
-        scores[:FEW].mean(axis=0),
+        scores,
         np.arange(d) >= p,
     )
     in_psi = np.zeros((p, p, d))
