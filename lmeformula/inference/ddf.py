@@ -45,7 +45,7 @@ def usual(fit: FittedModel) -> Usual:
     if not can_be_factored(fit.model):
         why = f"{normal}: the model is too large for degrees of freedom."
     elif not has_rows(design):
-        why = f"{normal}: degrees of freedom need the rows, which were not saved with the fit."
+        why = f"{normal}: degrees of freedom need the rows, which are not with the fit."
     elif design.n > MOST_ROWS or sum(modes.size for modes in fit.modes) > MOST_EFFECTS:
         why = f'{normal}: degrees of freedom take a while here, ddf="satterthwaite".'
     else:
