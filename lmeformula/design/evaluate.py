@@ -71,12 +71,15 @@ class Scope:
     times: Ints | None = None
 
 
-def evaluate_column(expression: ir.Expression, scope: Scope) -> Column:
+def evaluate_column(
+    expression: ir.Expression, scope: Scope, *, may_be_constant: bool = False
+) -> Column:
     """Compute a variable of the model: a value for every row of the data, missing ones included.
 
     Args:
       expression: a column, a call or an operation.
       scope: the data and the functions.
+      may_be_constant: whether one number stands for all rows, as in trials(20).
     Returns:
       The values on all rows of the frame.
     Raises:
@@ -86,6 +89,8 @@ def evaluate_column(expression: ir.Expression, scope: Scope) -> Column:
     """
     value = evaluate(expression, scope)
     with placed(span=expression.span):
+        if may_be_constant and isinstance(value, int | float) and not isinstance(value, bool):
+            return Numbers(np.full(scope.frame.num_rows, float(value)))
         if not isinstance(value, Numbers | Logicals | Categories):
             if isinstance(expression, ir.Column):  # `pi` as a term is a missing column
                 column_of(scope.frame, expression.name)

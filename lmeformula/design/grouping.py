@@ -43,12 +43,19 @@ def group_rows(factors: Sequence[Categories]) -> tuple[Grouping, Ints]:
         width = len(factor.levels)
         keys, codes = _number(codes.astype(np.int64) * width + factor.codes, len(names) * width)
         earlier, later = np.divmod(keys, width)
-        names = tuple(
-            f"{names[i]}:{factor.levels[j]}"
-            for i, j in zip(earlier.tolist(), later.tolist(), strict=True)
-        )
+        places = list(zip(earlier.tolist(), later.tolist(), strict=True))
+        made = tuple(f"{names[i]}:{factor.levels[j]}" for i, j in places)
+        if len(set(made)) < len(made):
+            # "a:b" with "c", and "a" with "b:c".
+            made = tuple(f"{_quoted(names[i])}:{_quoted(factor.levels[j])}" for i, j in places)
+        names = made
         pairs.append(keys)
     return Grouping(tuple(factor.levels for factor in used), tuple(pairs), names), codes
+
+
+def _quoted(name: str) -> str:
+    """A level's name, in backticks where it has a colon of its own."""
+    return f"`{name}`" if ":" in name else name
 
 
 def match_rows(grouping: Grouping, factors: Sequence[Categories]) -> tuple[Ints, tuple[str, ...]]:

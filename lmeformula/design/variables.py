@@ -94,7 +94,11 @@ def evaluate_formula(
         if name
     ]
     check_names(chain(response_variables, variables, formula.fixed.offsets), grouping, scope)
-    response = {variable: _evaluated(variable, scope) for variable in response_variables}
+    sizes = parts[-2:]
+    response = {
+        variable: _evaluated(variable, scope, may_be_constant=variable in sizes)
+        for variable in response_variables
+    }
     predictors = {variable: _evaluated(variable, scope) for variable in variables}
     offsets = {offset: _evaluated(offset, scope) for offset in formula.fixed.offsets}
     for offset, column in offsets.items():
@@ -113,9 +117,9 @@ def evaluate_formula(
     return Evaluated(predictors, response, offsets, groups)
 
 
-def _evaluated(variable: Expression, scope: Scope) -> Column:
+def _evaluated(variable: Expression, scope: Scope, *, may_be_constant: bool = False) -> Column:
     """A variable's values, which are kept where the columns of the data are."""
-    column = evaluate_column(variable, scope)
+    column = evaluate_column(variable, scope, may_be_constant=may_be_constant)
     return in_files(column) if scope.frame.in_files else column
 
 

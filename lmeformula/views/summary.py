@@ -102,6 +102,7 @@ def summary(fit: FittedModel, *, ddf: str | None = "auto") -> Summary:
         ("formula", _formula_text(fit)),
         ("method", f"{_method(fit)}{_effort(fit)}{_other(fit)}"),
         ("rows", f"{_rows(fit)}{left_out}{_group_sizes(fit)}"),
+        *_event(fit),
         ("fit", _fit_line(fit)),
         ("errors", f"standard errors from {stderr_source(fit)}"),
     ]
@@ -111,6 +112,15 @@ def summary(fit: FittedModel, *, ddf: str | None = "auto") -> Summary:
     # The random and the fixed effects also where there are none; other parameters only where there are some.
     shown = tables if tables[-1].num_rows else tables[:-1]
     return Summary(how_it_ended(fit), _title(fit), tuple(facts), shown)
+
+
+def _event(fit: FittedModel) -> tuple[tuple[str, str], ...]:
+    """Of two classes told by words, which one's chance it is."""
+    response = fit.model.design.response
+    if response is None or fit.model.family.categories is not None or len(response.levels) != 2:
+        return ()
+    other, event = response.levels
+    return (("event", f"{response.name} is {event}, not {other}"),)
 
 
 def _rows(fit: FittedModel) -> str:
@@ -142,6 +152,7 @@ def short_repr(fit: FittedModel, width: int = 80) -> str:
     facts = (
         ("formula", _formula_text(fit)),
         ("rows", f"{_rows(fit)}{_group_sizes(fit)}"),
+        *_event(fit),
         ("fit", _fit_line(fit)),
         ("fixed", _enumerate(shown["fixed"])),
         ("scale" if shown["df"] else "sd", _enumerate(shown["sd"])),

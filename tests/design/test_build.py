@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lmeformula as lf
 from lmeformula.design import Design, design
 from lmeformula.errors import FormulaDataError, LmeFormulaWarning
 from lmeformula.formula import parse
@@ -483,3 +484,21 @@ def test_a_thousand_terms_are_no_matter() -> None:
     data["y"] = np.arange(1200.0)
     made = design("y ~ " + " + ".join(f"v{i}" for i in range(1000)), data)
     assert made.X.shape == (1200, 1001)
+
+
+def test_a_number_of_trials_may_be_one_for_all_rows() -> None:
+    rows = {"k": [3, 5, 20], "n": [20, 20, 20], "x": [1.0, 2.0, 3.0], "g": ["a", "b", "a"]}
+    one = lf.design("k | trials(20) ~ x + (1 | g)", rows)
+    assert one.response.trials.tolist() == [20.0, 20.0, 20.0]
+    assert one.response.values.tolist() == [3.0, 5.0, 20.0]
+    with pytest.raises(lf.FormulaDataError, match="not a value for each row"):
+        lf.design("k ~ I(20) + x + (1 | g)", rows)
+
+
+def test_levels_of_several_factors_have_names_of_their_own() -> None:
+    rows = {"y": [1.0, 2.0, 3.0], "g": ["a:b", "a", "a"], "h": ["c", "b:c", "d"]}
+    (term,) = lf.design("y ~ 1 + (1 | g:h)", rows).terms
+    assert sorted(term.levels) == sorted(["`a:b`:c", "a:`b:c`", "a:d"])
+    # Where none collide names are as they were.
+    (term,) = lf.design("y ~ 1 + (1 | g:h)", rows | {"h": ["c", "c", "d"]}).terms
+    assert sorted(term.levels) == sorted(["a:b:c", "a:c", "a:d"])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import lmeformula as lf
 from lmeformula.em.outcome import Outcome
 from lmeformula.model.params import Params
 from lmeformula.views.summary import short_repr, summary
@@ -114,3 +115,15 @@ def test_other_notations_hold_the_same_numbers():
             assert number in text
     assert shown.outcome in shown._repr_html_()
     assert shown._repr_markdown_() == shown.to_markdown()
+
+
+def test_the_event_of_two_classes_is_said():
+    fit = lf.fit("r2 ~ Anger + (1 | id)", lf.datasets.load("VerbAgg").head(480), "bernoulli")
+    assert "event    r2 is Y, not N" in str(fit.summary())
+    assert "r2 is Y, not N" in repr(fit)
+    numbers = lf.fit(
+        "r ~ Anger + (1 | id)",
+        lf.datasets.load("VerbAgg").head(480).assign(r=lambda d: (d["r2"] == "Y") * 1),
+        "bernoulli",
+    )
+    assert "event" not in str(numbers.summary())
