@@ -145,8 +145,12 @@ class SparseProducts(NamedTuple):
         """(l, k, k) diagonal blocks of C_21 K C_12 of each term of the rest, for symmetric K (l, k, k)."""
         found = []
         for pair, diagonal in zip(self.between, self.diagonal, strict=True):
-            inner = _sandwich(pair.blocks.transpose(0, 2, 1), middle[pair.first])
-            found.append(_sum_by(pair.second, inner, len(diagonal)))
+            total = np.zeros_like(diagonal)
+            for part in row_blocks(len(pair.first)):
+                turned = pair.blocks[part].transpose(0, 2, 1)
+                inner = _sandwich(turned, middle[pair.first[part]])
+                total += _sum_by(pair.second[part], inner, len(diagonal))
+            found.append(total)
         return found
 
     def squares(self, left: Floats, right: list[Floats]) -> Floats:
@@ -158,8 +162,10 @@ class SparseProducts(NamedTuple):
         """
         found = np.zeros_like(self.lead)
         for pair, outward in zip(self.between, right, strict=True):
-            inner = _sandwich(pair.blocks, (outward @ outward.transpose(0, 2, 1))[pair.second])
-            found += _sum_by(pair.first, inner, len(left))
+            squared = outward @ outward.transpose(0, 2, 1)
+            for part in row_blocks(len(pair.first)):
+                inner = _sandwich(pair.blocks[part], squared[pair.second[part]])
+                found += _sum_by(pair.first[part], inner, len(left))
         return np.asarray(left @ found @ left.transpose(0, 2, 1))
 
     def shares(self, is_small: list[bool]) -> list[list[Floats]]:
@@ -248,7 +254,7 @@ def meet(plan: Layout, first: int, second: int) -> Meeting:
     slot = np.empty(len(order), np.int32)
     for rows in row_blocks(len(order)):
         slot[order[rows]] = count[rows] - 1
-    pointers = np.where(starts > 0, count[starts - 1], 0).astype(np.int64)
+    pointers = np.concatenate([np.zeros(1, np.int32), count])[starts].astype(np.int64)
     levels = np.repeat(np.arange(num_first, dtype=np.int32), np.diff(pointers))
     return Meeting(slot, levels, level, pointers)
 

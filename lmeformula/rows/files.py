@@ -89,10 +89,12 @@ def parquet_source(title: str, names: list[str], folder: Path) -> Source:
         schema = pa.unify_schemas(schemas, promote_options="permissive").remove_metadata()
         added = in_folders(names, folder, schema.names)
         said = pa.schema([(key, values.type) for key, values in added.items()])
+        # What is read in advance would be kept until the file's end.
+        options = ds.ParquetFragmentScanOptions(pre_buffer=False)
         dataset = ds.dataset(
             names,
             schema=pa.schema([*schema, *said]),
-            format="parquet",
+            format=ds.ParquetFileFormat(default_fragment_scan_options=options),
             partitioning=ds.partitioning(said, flavor="hive") if added else None,
         )
         num_rows = dataset.count_rows()
