@@ -42,7 +42,7 @@ def filling_disk() -> Iterator[None]:
 
 
 def in_file(shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
-    """An array of zeros in a file.
+    """An array of zeros in a file; what is in memory of others is put away.
 
     Raises:
       FormulaDataError: if the disk does not hold it.
@@ -53,6 +53,7 @@ def in_file(shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[An
         if hasattr(os, "posix_fallocate"):
             # Of a file with holes the disk may be full when a page is written, which ends the process.
             os.posix_fallocate(file.fileno(), 0, size)
+        put_away()
         return of_file(file, shape, dtype)
 
 
