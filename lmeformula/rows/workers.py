@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from lmeformula.errors import ClusterError
+from lmeformula.errors import ClusterError, LmeFormulaWarning
 from lmeformula.rows.parts import Part
 from lmeformula.rows.source import first_line
 
@@ -16,6 +17,8 @@ MOST_LOST = 3
 # Seconds after which a worker that has not answered is looked for; after which a cluster without workers, or
 # without a scheduler, is given up.
 LOOKS_AFTER, GIVES_UP = 5.0, 60.0
+# Seconds after which a worker that does not answer is named.
+SILENT = 60.0
 # A worker that takes so many times as long as the others, and so many seconds more, is said to.
 SLOW, SLOW_SECONDS = 3.0, 1.0
 MEMORY = (
@@ -62,7 +65,6 @@ class Workers:
       client: a distributed.Client.
       pieces: number of a part -> the function that makes it, and its arguments, futures among them. They are
         asked for again when the part is lost.
-      count: how many parts.
       sizes: how many rows each has, for messages.
     """
 
@@ -165,12 +167,16 @@ class Workers:
 
     def _waited(self, number: int, call: Any) -> Answer | None:
         """The answer; None where the worker was lost."""
+        began, is_said = time.monotonic(), False
         while call is not None:
             try:
                 found: Answer = call.result(timeout=LOOKS_AFTER)
             except TimeoutError:
                 if self._places[number] not in self._addresses():
                     return None
+                if not is_said and time.monotonic() - began > SILENT:
+                    is_said = True
+                    warn_of_silence(self._places[number], self._sizes[number])
             except (OSError, RuntimeError, ValueError):
                 return None
             else:
@@ -179,13 +185,7 @@ class Workers:
 
     def _make_again(self, number: int) -> None:
         place = self._places[number]
-        self._times_lost[number] += 1
-        if self._times_lost[number] > MOST_LOST:
-            raise ClusterError(
-                f"a shard of {self._sizes[number]:,} rows was lost {self._times_lost[number]} times, as when "
-                "its workers run out of memory",
-                hint=MEMORY,
-            )
+        self._lost(number)
         self._actors[number] = self._ready(number, self._started(number))
         self.notes.append(
             f"the worker {place} was lost with {self._sizes[number]:,} rows, which were read again on "
@@ -193,6 +193,16 @@ class Workers:
         )
         for task in self._kept.values():
             self._answer(number, task, self._sent(number, task(number)))
+
+    def _lost(self, number: int) -> None:
+        """Count it, and give up a part that is lost again and again."""
+        self._times_lost[number] += 1
+        if self._times_lost[number] > MOST_LOST:
+            raise ClusterError(
+                f"a shard of {self._sizes[number]:,} rows was lost {self._times_lost[number]} times, as when "
+                "its workers run out of memory",
+                hint=MEMORY,
+            )
 
     def _started(self, number: int) -> Any:
         """A future of an actor, on the worker that has fewest."""
@@ -209,7 +219,14 @@ class Workers:
                 key=f"lmeformula-shard-{uuid.uuid4().hex}",
             )
         except (OSError, RuntimeError, ValueError) as error:
+            return self._started_again(number, error)
+
+    def _started_again(self, number: int, error: Exception) -> Any:
+        """The same where its worker is gone; other errors are what they are."""
+        if self._places[number] in self._addresses():
             raise self._unmakeable(number, error) from error
+        self._lost(number)
+        return self._started(number)
 
     def _ready(self, number: int, future: Any) -> Any:
         """The actor, when its rows are there."""
@@ -218,16 +235,16 @@ class Workers:
         while True:
             try:
                 return future.result(timeout=LOOKS_AFTER)
-            except (TimeoutError, distributed.TimeoutError):
+            except (TimeoutError, distributed.TimeoutError) as error:
                 if self._places[number] not in self._addresses():
                     # It waits for a worker that is gone.
-                    future = self._started(number)
+                    future = self._started_again(number, error)
             except MemoryError as error:
                 raise ClusterError(
                     f"a worker ran out of memory over {self._sizes[number]:,} rows", hint=MEMORY
                 ) from error
             except Exception as error:
-                raise self._unmakeable(number, error) from error
+                future = self._started_again(number, error)
 
     def _unmakeable(self, number: int, error: Exception) -> ClusterError:
         return ClusterError(
@@ -239,6 +256,17 @@ class Workers:
     def _addresses(self, *, wait: bool = False) -> list[str]:
         """The workers' addresses, of which there may be none unless they are waited for."""
         return addresses(self._client, wait=wait)
+
+
+def warn_of_silence(place: str, size: int) -> None:
+    """Warn of a worker that others wait for."""
+    warnings.warn(
+        f"the worker {place}, which has {size:,} rows, has not answered for {SILENT:.0f} s: see what else "
+        "runs there. One that hangs is given up when the scheduler does, after "
+        "distributed.scheduler.worker-ttl; its rows are then read again elsewhere",
+        LmeFormulaWarning,
+        stacklevel=2,
+    )
 
 
 def addresses(client: Any, *, wait: bool = False) -> list[str]:
@@ -266,7 +294,8 @@ def addresses(client: Any, *, wait: bool = False) -> list[str]:
         if time.monotonic() > until:
             raise ClusterError(
                 f"the cluster has had no worker for {GIVES_UP:.0f} seconds",
-                hint="Start some: cluster.scale(2), or the command dask worker with the scheduler's address.",
+                hint="Start some: cluster.scale(2), or the command dask worker with the scheduler's address. "
+                "Where they were there, and are gone, they may have run out of memory. " + MEMORY,
             )
         time.sleep(0.1)
 

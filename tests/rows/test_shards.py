@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import dask.dataframe as dd
@@ -19,6 +20,7 @@ from distributed import Client
 import lmeformula as lf
 from lmeformula.design.partitions import design_of_partitions
 from lmeformula.design.spread import spread
+from lmeformula.rows import workers
 from lmeformula.rows.parts import Part
 from lmeformula.rows.workers import Workers
 from tests.rows.cluster import cluster_of
@@ -235,6 +237,37 @@ def test_a_slow_worker_is_named(client, monkeypatch):
     assert isinstance(shards.parts, Workers)
     monkeypatch.setattr(shards.parts, "_seconds", [1.0, 5.0])
     assert "took 5.0 s where others took 1.0 s" in shards.parts.report()[0]
+
+
+def test_a_worker_that_does_not_answer_is_named(client, monkeypatch):
+    monkeypatch.setattr(workers, "SILENT", 0.1)
+    monkeypatch.setattr(workers, "LOOKS_AFTER", 0.1)
+    shards = spread(lf.design(FORMULA, table()), client).shards
+    assert shards is not None
+    with pytest.warns(lf.LmeFormulaWarning, match="has not answered"):
+        shards.parts.ask(_slowly)
+
+
+def _slowly(part: Part) -> None:
+    time.sleep(0.5)
+
+
+def test_a_cluster_whose_scheduler_is_gone_is_said_to_be(monkeypatch):
+    monkeypatch.setattr(workers, "GIVES_UP", 1.0)
+    with cluster_of(1) as client:
+        shards = spread(lf.design(FORMULA, table()), client).shards
+        assert shards is not None
+    with pytest.raises(lf.ClusterError, match="the scheduler of the cluster is gone"):
+        shards.parts.ask(_divided, 2)
+
+
+def test_a_cluster_without_workers_is_said_to_be_one(monkeypatch):
+    monkeypatch.setattr(workers, "GIVES_UP", 0.5)
+    with (
+        cluster_of(0) as client,
+        pytest.raises(lf.ClusterError, match="has had no worker"),
+    ):
+        lf.fit("y ~ x + (1 | g)", table(), cluster=client)
 
 
 def test_errors_of_the_work_itself_are_raised_here(client):
