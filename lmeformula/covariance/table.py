@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from lmeformula.arrays import Floats
 from lmeformula.covariance.autoregressive import Autoregressive
 from lmeformula.covariance.compound_symmetry import CompoundSymmetry
+from lmeformula.covariance.decaying import Decaying, Ranged
 from lmeformula.covariance.diagonal import Diagonal
 from lmeformula.covariance.direct_sum import DirectSum
 from lmeformula.covariance.one_correlation import OneCorrelation
@@ -22,11 +24,14 @@ BUILD: dict[str, Callable[[bool], Structure]] = {
     "ar1": lambda homogeneous: OneCorrelation("ar1", Autoregressive(), homogeneous=homogeneous),
     "toep": lambda homogeneous: Toeplitz(homogeneous=homogeneous),
 }
-# (kind, homogeneous) -> structure.
+# Those of positions: the power of the distance.
+POWERS = {"ou": 1.0, "exp": 1.0, "gau": 2.0}
+# (kind, homogeneous) of those that there are, and of those without positions -> structure.
+KNOWN = {(name, homogeneous) for name, kind in KINDS.items() for homogeneous in kind.choices}
 STRUCTURES: dict[tuple[str, bool], Structure] = {
     (name, homogeneous): BUILD[name](homogeneous)
-    for name, kind in KINDS.items()
-    for homogeneous in kind.choices
+    for name, homogeneous in sorted(KNOWN)
+    if name in BUILD
 }
 
 
@@ -46,13 +51,21 @@ class Written(Protocol):
         """Names of its coefficients."""
 
     @property
+    def positions(self) -> Floats | None:
+        """(k, dimensions) of its coefficients, where they have some."""
+
+    @property
     def parts(self) -> int:
         """How many groups of coefficients have a covariance of their own."""
 
 
 def structure_of(term: Written) -> Structure:
     """The structure of a term's covariance; of Student's t, of its scale matrix."""
-    each = STRUCTURES[(term.covariance, term.homogeneous)]
+    if term.positions is None:
+        each = STRUCTURES[(term.covariance, term.homogeneous)]
+    else:
+        pattern = Decaying(term.covariance, term.positions, POWERS[term.covariance])
+        each = Ranged(pattern, homogeneous=term.homogeneous)
     if term.parts == 1:
         return each
     own = len(term.columns) // term.parts

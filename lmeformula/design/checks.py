@@ -46,7 +46,8 @@ def check_design(design: Design) -> None:
     _check_fixed(design)
     for term, place in zip(design.terms, places_of(design), strict=True):
         with placed(*place):
-            if len(term.levels) < 2:
+            # Of one field positions tell a variance.
+            if len(term.levels) < 2 and (term.positions is None or len(term.positions) < 2):
                 raise FormulaDataError(
                     f"the grouping factor '{term.group}' has only one level, {term.levels[0]!r}",
                     hint="A variance over levels needs several of them: leave the term out.",

@@ -47,6 +47,7 @@ class TermBlock:
       predictors: (k) which of the model's linear predictors each coefficient adds to; by default the first.
       parts: how many groups of columns, one after another, have a covariance of their own each: one for each
         level of a in gr(g, by = a).
+      positions: (k, dimensions) of the coefficients of a structure over them; None of others.
       part_of: (l,) int32 which of these a level of the factor has; None where there is one.
     """
 
@@ -64,6 +65,7 @@ class TermBlock:
     role: Role = "group"
     predictors: tuple[int, ...] = ()
     parts: int = 1
+    positions: Floats | None = field(default=None, repr=False)
     part_of: Codes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lmeformula.arrays import Ints
+from lmeformula.arrays import Floats, Ints
 from lmeformula.covariance.prior import PRIORS
 from lmeformula.design.design import TermBlock
 from lmeformula.design.fixed import Builder, Matrix, columns_of, independent_columns
@@ -17,6 +17,7 @@ from lmeformula.design.labels import label
 from lmeformula.design.margins import model_matrix_by_margins
 from lmeformula.design.matrix import model_matrix
 from lmeformula.design.parts import by_parts
+from lmeformula.design.positions import at_positions
 from lmeformula.design.values import Categories, Column, Logicals
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError
@@ -31,6 +32,7 @@ def term_blocks(
     groups: Mapping[tuple[str, ...], tuple[Grouping, Ints]],
     num_rows: int,
     known: dict[tuple[Builder, TermSum], Matrix] | None = None,
+    fitted: Sequence[TermBlock] | None = None,
 ) -> tuple[TermBlock, ...]:
     """Turn every random-effects term into arrays.
 
@@ -44,6 +46,7 @@ def term_blocks(
       groups: for the names of each grouping factor, its levels and each row's level.
       num_rows: n.
       known: matrices of the variables that are built already; see `columns_of`.
+      fitted: of new rows, the terms of the data of the fit, whose positions are those that there are.
     Returns:
       One block for each term or set of linked terms, with distinct names.
     Raises:
@@ -53,15 +56,21 @@ def term_blocks(
     blocks = []
     taken: set[str] = {term.group.label for term in terms}
     seen: Counter[str] = Counter()
-    for linked in linked_terms(terms):
+    for number, linked in enumerate(linked_terms(terms)):
         term = linked[0]
         kind = KINDS.get(term.covariance.kind)
         if kind is not None and kind.is_over_time:
             _check_levels(term, variables)
         build = builder_of(term)
-        parts = [
-            columns_of(t.columns, variables, num_rows, build=build, known=known) for t in linked
-        ]
+        positions: Floats | None = None
+        if kind is not None and kind.has_positions:
+            positions = None if fitted is None else fitted[number].positions
+            matrix, positions = at_positions(term, variables, positions)
+            parts = [matrix]
+        else:
+            parts = [
+                columns_of(t.columns, variables, num_rows, build=build, known=known) for t in linked
+            ]
         _check_distinct(linked, [part.names for part in parts])
         grouping, index = groups[term.group.names]
         block = TermBlock(
@@ -78,6 +87,7 @@ def term_blocks(
             homogeneous=bool(term.covariance.homogeneous),
             block=term.block,
             prior=PRIORS[term.group.distribution],
+            positions=positions,
         )
         if term.group.by:
             block = by_parts(block, term, *groups[(term.group.by,)])

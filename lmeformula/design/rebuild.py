@@ -123,7 +123,8 @@ def rebuild(
             block = _sizes_block(design, model.response, parts, num_rows)
         terms: tuple[TermBlock, ...] = ()
         if has_groups:
-            found = term_blocks(model.random, variables, matched, num_rows)
+            fitted_terms = [t for t, is_built in zip(design.terms, built, strict=True) if is_built]
+            found = term_blocks(model.random, variables, matched, num_rows, fitted=fitted_terms)
             terms = _all_terms(design, built, found, num_rows)
             for block_of_rows, fitted in zip(terms, design.terms, strict=True):
                 check_parts(block_of_rows, fitted.part_of)

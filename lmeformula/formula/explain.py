@@ -87,7 +87,8 @@ def term_lines(terms: tuple[ir.RandomTerm, ...], formula: ir.FormulaRecord) -> l
     for columns, same in groupby(terms, key=lambda term: term.columns):
         over = ", and over ".join(group_words(term.group, terms) for term in same)
         where = "" if over == said else f" varying over {over}"
-        varying.append(("independently " if varying else "") + column_words(columns) + where)
+        words = position_words(first) or column_words(columns)
+        varying.append(("independently " if varying else "") + words + where)
         said = over
     meaning = ", and ".join(varying) + covariance_words(first)
     sides = [
@@ -108,6 +109,14 @@ def block_line(linked: tuple[ir.RandomTerm, ...]) -> str:
     columns = ir.TermSum(any(term.columns.intercept for term in linked), tuple(products))
     whole = ir.RandomTerm(columns, first.group, first.covariance)
     return f"  Linked by {first.block}: {random_text(whole)}, {count_words(whole)}"
+
+
+def position_words(term: ir.RandomTerm) -> str:
+    """Say that effects vary over positions; "" where they do not."""
+    kind = KINDS.get(term.covariance.kind)
+    if kind is None or not kind.has_positions:
+        return ""
+    return f"effects at each position of {' and '.join(map(term_text, term.columns.terms))}"
 
 
 def column_words(columns: ir.TermSum) -> str:
@@ -190,6 +199,8 @@ def _count_words(term: ir.RandomTerm) -> str:
     if not term.columns.terms or (homogeneous and k > 1):
         return counted
     general = KINDS[kind].how_many(bool(homogeneous))
+    if KINDS[kind].has_positions:
+        return f"{general} variance parameters" + ("" if general.isdigit() else " for k positions")
     if KINDS[kind].is_over_time:
         return f"{general} variance parameters" + ("" if general.isdigit() else " for k levels")
     names = sum_text(ir.TermSum(False, term.columns.terms)).removeprefix("0 + ")

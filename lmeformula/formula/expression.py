@@ -130,7 +130,7 @@ def is_number(node: ir.Expression) -> bool:
 def bar_cure(function: str) -> str:
     """Say what to write instead of f(x | g)."""
     if function in OF_MMRM:
-        return f"{OF_MMRM[function]}; one variance for all have homcs, ar1 and homtoep."
+        return f"{OF_MMRM[function]}. One variance for all have homcs, ar1 and homtoep."
     similar = get_close_matches(function, STRUCTURES, n=1)
     if similar:
         return f"Did you mean {similar[0]}(x | g)?"

@@ -19,6 +19,9 @@ class Kind(NamedTuple):
       correlation: index of its symbols -> that of the rth and the sth coefficient in LaTeX; "" where the
         correlations have no pattern.
       is_over_time: whether its columns are the levels of one factor, in the order of time.
+      has_positions: whether what stands before the bar are the coordinates of positions, and its columns are
+        those that occur.
+      most_coordinates: how many there may be; None for any number.
       is_coded_by_margins: whether factors before the bar are coded as in `diag`, where each column has a
         variance of its own; the span of the columns is the same.
     """
@@ -30,6 +33,8 @@ class Kind(NamedTuple):
     how_many: Callable[[bool], str]
     correlation: Callable[[str], str]
     is_over_time: bool = False
+    has_positions: bool = False
+    most_coordinates: int | None = None
     is_coded_by_margins: bool = True
 
     @property
@@ -109,6 +114,34 @@ KINDS: dict[str, Kind] = {
             lambda homogeneous: "k" if homogeneous else "2k - 1",
             lambda index: rf"\rho_{{{index},|r - s|}}",
             is_over_time=True,
+        ),
+        Kind(
+            "ou",
+            {"ou": True},
+            ", correlated the less the longer the time between them",
+            lambda k: 1,
+            lambda homogeneous: counted(homogeneous, 1),
+            lambda index: rf"\exp(-|t_r - t_s| / \lambda_{{{index}}})",
+            has_positions=True,
+            most_coordinates=1,
+        ),
+        Kind(
+            "exp",
+            {"exp": True},
+            ", correlated the less the farther apart",
+            lambda k: 1,
+            lambda homogeneous: counted(homogeneous, 1),
+            lambda index: rf"\exp(-d_{{rs}} / \lambda_{{{index}}})",
+            has_positions=True,
+        ),
+        Kind(
+            "gau",
+            {"gau": True},
+            ", correlated the less the farther apart, smoothly",
+            lambda k: 1,
+            lambda homogeneous: counted(homogeneous, 1),
+            lambda index: rf"\exp(-(d_{{rs}} / \lambda_{{{index}}})^2)",
+            has_positions=True,
         ),
     )
 }

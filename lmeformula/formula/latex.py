@@ -79,6 +79,10 @@ def level(group: ir.GroupingFactor) -> str:
 def random_addends(term: ir.RandomTerm, number: int) -> Iterator[str]:
     """Yield the addends of a random-effects term; `number` counts the terms from 1."""
     where = level(term.group)
+    kind = KINDS.get(term.covariance.kind)
+    if kind is not None and kind.has_positions:
+        yield rf"b_{{{number},{where}}}({', '.join(map(product, term.columns.terms))})"
+        return
     products = [""] if term.columns.intercept else []
     products += (r"\," + product(columns) for columns in term.columns.terms)
     for position, factor in enumerate(products, 1):
@@ -137,6 +141,6 @@ def covariance(structure: ir.Covariance, index: str) -> str:
         return ""
     product = variance if structure.homogeneous else rf"{row}\,{column}"
     element = rf"({matrix})_{{rs}} = {product}\,{correlation}"
-    if kind.is_over_time:
+    if kind.is_over_time or kind.has_positions:
         return element
     return rf"({matrix})_{{rr}} = {variance}, \quad {element} \; (r \neq s)"

@@ -130,6 +130,23 @@ def columns_of(bar: Bar, report: Report) -> ir.TermSum | None:
     ):
         report.error("structure_columns", bar.left.span)
         return None
+    structure = STRUCTURES[bar.structure]
+    most = structure.most_coordinates or len(columns.terms)
+    if structure.has_positions and (
+        columns.intercept
+        or any(len(term.variables) > 1 for term in columns.terms)
+        or len(columns.terms) > most
+    ):
+        many = "one coordinate" if structure.most_coordinates == 1 else "coordinates"
+        example = (
+            f"{bar.structure}(0 + t | g)"
+            if many.startswith("one")
+            else f"{bar.structure}(0 + x + y | g)"
+        )
+        report.error(
+            "structure_positions", bar.left.span, function=bar.structure, many=many, example=example
+        )
+        return None
     return columns
 
 

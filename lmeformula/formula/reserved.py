@@ -17,6 +17,8 @@ class Structure:
       homogeneous: its default; None where there is no such choice.
       takes_hom: the argument `hom =` chooses.
       is_over_time: its columns are the levels of one factor.
+      has_positions: what stands before its bar are coordinates.
+      most_coordinates: how many there may be; None for any number.
       is_fitted: False for a structure of glmmTMB that parses and is refused by `lf.compile`.
     """
 
@@ -24,11 +26,13 @@ class Structure:
     homogeneous: bool | None = None
     takes_hom: bool = False
     is_over_time: bool = False
+    has_positions: bool = False
+    most_coordinates: int | None = None
     is_fitted: bool = True
 
 
 # Structures of glmmTMB that are not here yet.
-OTHERS = ("ou", "exp", "gau", "mat", "rr", "propto", "equalto")
+OTHERS = ("mat", "rr", "propto", "equalto")
 STRUCTURES = MappingProxyType(
     {
         name: Structure(
@@ -36,6 +40,8 @@ STRUCTURES = MappingProxyType(
             homogeneous,
             takes_hom=name == kind.name and homogeneous is not None,
             is_over_time=kind.is_over_time,
+            has_positions=kind.has_positions,
+            most_coordinates=kind.most_coordinates,
         )
         for kind in KINDS.values()
         for name, homogeneous in kind.spellings.items()
@@ -63,8 +69,9 @@ RESERVED_FUNCTIONS = MappingProxyType(
             name: f'Write {structure}(0 + factor(t) | g) in the formula of mu, and "~ 0" in that of sigma.'
             for name, structure in (("ar", "ar1"), ("cosy", "homcs"), ("unstr", "us"))
         },
+        "car": 'Write ou(0 + t | g) in the formula of mu, with a number for t, and "~ 0" in that of sigma.',
         **dict.fromkeys(
-            ("ma", "arma", "sar", "car", "fcor"),
+            ("ma", "arma", "sar", "fcor"),
             "Errors that are so correlated cannot be modelled; ar1(0 + factor(t) | g) correlates over time.",
         ),
         "mmc": "Multi-membership terms cannot be modelled.",
@@ -78,13 +85,16 @@ OF_MMRM = MappingProxyType(
     {
         **{name: f"Write {name[:-1]}(0 + visit | g)" for name in ("csh", "toeph")},
         "ar1h": "Write hetar1(0 + visit | g)",
+        **dict.fromkeys(("sp_exp", "sp_gau"), "Write exp(0 + x + y | g), or gau, of coordinates"),
         **dict.fromkeys(("ad", "adh"), "Write toep(0 + visit | g), or us where that is not enough"),
     }
 )
 
 # A call of one of these without a bar is a mistake; exp(x) and cs(x) mean something else without one.
 ONLY_STRUCTURES = frozenset(
-    name for name, one in STRUCTURES.items() if one.is_fitted and name not in RESERVED_FUNCTIONS
+    name
+    for name, one in STRUCTURES.items()
+    if one.is_fitted and name not in RESERVED_FUNCTIONS and name != "exp"
 )
 
 # What bambi writes around a response, and what brms allows after its bar; few of these can be fitted.

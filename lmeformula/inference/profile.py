@@ -18,7 +18,7 @@ from lmeformula.arrays import Floats
 from lmeformula.axes import BLUE, GREY, ORANGE, axes_of_panels, lighten, panels
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.inference.profile_likelihoods import slice_of
+from lmeformula.inference.profile_likelihoods import has_profile, slice_of
 from lmeformula.inference.profile_surface import Slice
 from lmeformula.inference.profile_walk import HigherGroundError, Ridge, Stop
 from lmeformula.prediction.intervals import chosen, cutoff, interval_frame
@@ -170,7 +170,8 @@ def profile(
 
     Args:
       fit: one by exact, quadrature or laplace, or one with effects by Student's t in blocks of one or two.
-      parm: parameter names, one or several; all by default.
+      parm: parameter names, one or several; by default all that have a profile: correlations that hang on
+        several parameters of their structure, as those of `toep` beyond the first, have none.
       level: coverage that the points reach out to.
     Returns:
       The profiles.
@@ -194,7 +195,8 @@ def profile_intervals(
 
     Args:
       fit: one by exact, quadrature or laplace, or one with effects by Student's t in blocks of one or two.
-      parm: parameter names, one or several; all by default.
+      parm: parameter names, one or several; by default all that have a profile: correlations that hang on
+        several parameters of their structure, as those of `toep` beyond the first, have none.
       level: coverage.
     Returns:
       frame: parameter, estimate, lower, upper, note. A bound of the parameter (an sd of zero, a correlation
@@ -219,6 +221,8 @@ def _explored(
     found = []
     with one_blas_thread():
         for index in chosen(fit, parm):
+            if parm is None and not has_profile(fit, index):
+                continue
             cross = slice_of(fit, index)
             try:
                 found.append(explore(cross, Ridge(cross.surface)))

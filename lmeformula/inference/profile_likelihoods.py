@@ -37,7 +37,11 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
             hint='Use method="wald".',
         )
     parameter = parameters(fit)[index]
-    _check_alone(fit, index, parameter.name)
+    if not has_profile(fit, index):
+        raise ModelError(
+            f"no profile likelihood of {parameter.name}, which hangs on several parameters of its covariance",
+            hint='Use method="wald", or parm=... for others.',
+        )
     if not fit.model.space.has_normal_priors:
         _check_freedom(fit)
         return slice_by(ByQuadrature, fit, parameter, index)
@@ -59,19 +63,18 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
     return slice_by(lambda model: ExactLikelihood(model, sigma, reml), fit, parameter, index)
 
 
-def _check_alone(fit: FittedModel, index: int, name: str) -> None:
-    """Refuse correlations that several unconstrained parameters give, and that cannot be put first."""
+def has_profile(fit: FittedModel, index: int) -> bool:
+    """Whether a parameter of a fit is no correlation that several parameters of its structure give.
+
+    Those of an unstructured covariance are put first, where one gives it.
+    """
     space = fit.model.space
     for term, place in zip(space.terms, space.theta_slices, strict=True):
-        if not place.start <= index < place.stop or term.structure.correlations == "each":
-            continue
-        theta = np.linspace(0.1, 0.5, place.stop - place.start)
-        row = term.structure.report_jacobian(theta, len(term.columns))[index - place.start]
-        if np.count_nonzero(row) > 1:
-            raise ModelError(
-                f"no profile likelihood of {name}, which hangs on several parameters of its covariance",
-                hint='Use method="wald", or parm=... for the others.',
-            )
+        if place.start <= index < place.stop and term.structure.correlations != "each":
+            theta = np.linspace(0.1, 0.5, place.stop - place.start)
+            row = term.structure.report_jacobian(theta, len(term.columns))[index - place.start]
+            return bool(np.count_nonzero(row) < 2)
+    return True
 
 
 class ByQuadrature(OnALink):

@@ -189,6 +189,11 @@ def _variance_notes(fit: FittedModel) -> tuple[str, ...]:
             "A variance is estimated as zero, or a correlation as 1 or -1: there, on the boundary, "
             "no standard error exists."
         )
+    notes += [
+        f"Correlations fall with distance: {each.name} is {each.estimate:.4g}."
+        for each in parameters(fit)
+        if each.effect == "range"
+    ]
     if fit.model.space.has_no_residual:
         notes.append("There is no residual: effects account for each row.")
     elif fit.model.sigma is not None:

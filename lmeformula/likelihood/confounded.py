@@ -167,7 +167,9 @@ def _unordered(columns: _Columns, covariances: tuple[Floats, ...]) -> Alike | No
         ):
             continue
         # Anywhere inside, with standard deviations of one in columns of one size.
-        inside = structure.to_free(np.eye(k)) + SOMEWHERE
+        inside = structure.to_free(np.eye(k))
+        # No correlation may be a bound.
+        inside = np.where(np.isfinite(inside), inside, 0.0) + SOMEWHERE
         inside[:count] = 0.0
         root = structure.cholesky(inside, k)
         changes = structure.cholesky_jacobian(inside, k)[count:] @ root.T

@@ -11,7 +11,7 @@ import numpy as np
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.covariance.table import STRUCTURES, structure_of
+from lmeformula.covariance.table import KNOWN, structure_of
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
 from lmeformula.design.observations import roughly_by_observation
@@ -328,7 +328,7 @@ def _check_terms(design: Design) -> None:
                 hint=f"Remove it: {x}, or write the other term that shares its covariance: "
                 f"(z |{term.block}| {term.group})",
             )
-        if (term.covariance, term.homogeneous) not in STRUCTURES:
+        if (term.covariance, term.homogeneous) not in KNOWN:
             raise refused(
                 f"the covariance structure {term.covariance} cannot be fitted yet",
                 hint=f"Structures that can: {', '.join(KINDS)}; all but us with hom = TRUE or FALSE.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.arrays import Floats
-from lmeformula.covariance.table import STRUCTURES
+from lmeformula.covariance.table import KNOWN
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import ModelError
 from lmeformula.family import Family
@@ -59,7 +59,7 @@ def check_term(term: TermBlock, covariance: Floats) -> None:
             "distribution here",
             hint="Write them as terms of their own: (x || gr(...)).",
         )
-    if (term.covariance, term.homogeneous) not in STRUCTURES:
+    if (term.covariance, term.homogeneous) not in KNOWN:
         raise ModelError(
             f"the covariance structure {term.covariance!r} of term {term.name!r} has no joint "
             "distribution here",

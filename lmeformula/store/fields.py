@@ -69,11 +69,12 @@ TERM = Record(
             lambda found, source: PRIORS[choice(tuple(PRIORS)).read(found, source)],
         ),
         "parts": whole(1),
+        "positions": maybe(Array(("", ""))),
         "part_of": maybe(Array(("",), "<i4")),
     },
     own=("k",),
     renamed={"distribution": "prior"},
-    later={"parts": 1, "part_of": None},
+    later={"parts": 1, "positions": None, "part_of": None},
 )
 
 

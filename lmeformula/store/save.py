@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lmeformula.arguments import kinds
-from lmeformula.covariance.table import STRUCTURES
+from lmeformula.covariance.table import KNOWN
 from lmeformula.design.again import sums_of
 from lmeformula.design.design import Design
 from lmeformula.em.outcome import Outcome
@@ -21,6 +21,7 @@ from lmeformula.family.predicted import with_predictors
 from lmeformula.family.thresholds import Patterned
 from lmeformula.files import located
 from lmeformula.fit import FittedModel
+from lmeformula.formula.kinds import KINDS
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.compile import DTYPES, Model
 from lmeformula.model.params import param_space
@@ -266,8 +267,13 @@ def _check_predictor(design: Design, source: Reader) -> None:
     for term, written in zip(design.terms, blocks, strict=True):
         if term.factors != written[0].group.names or not term.levels:
             source.refuse("the grouping factors are not those of the formula")
-        if (term.covariance, term.homogeneous) not in STRUCTURES:
+        if (term.covariance, term.homogeneous) not in KNOWN:
             source.refuse(f"there is no covariance structure {term.covariance!r}")
+        has_positions = KINDS[term.covariance].has_positions
+        if has_positions != (term.positions is not None) or (
+            term.positions is not None and len(term.positions) * term.parts != len(term.columns)
+        ):
+            source.refuse(f"the columns of {term.group} are not those of its positions")
         own = term.part_of
         if (own is None) != (term.parts == 1) or len(term.columns) % term.parts:
             source.refuse(f"the columns of {term.group} are not those of its covariances")

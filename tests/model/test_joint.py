@@ -331,9 +331,9 @@ def change_term(design, **changes):
         ),
         (
             "slope",
-            lambda d: change_term(d, covariance="ou"),
+            lambda d: change_term(d, covariance="mat"),
             {},
-            "covariance structure 'ou' of term 'g'",
+            "covariance structure 'mat' of term 'g'",
         ),
         (
             "slope only",
