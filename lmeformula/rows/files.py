@@ -110,6 +110,7 @@ def parquet_source(title: str, names: list[str], folder: Path) -> Source:
 def dataset_source(dataset: Any) -> Source:
     """The source that a pyarrow Dataset is."""
     import pyarrow as pa
+    import pyarrow.dataset as ds
 
     if pa.null() in dataset.schema.types:
         # The first of its files has no values there, and says nothing of those of others.
@@ -118,10 +119,19 @@ def dataset_source(dataset: Any) -> Source:
         names = dataset.schema.names
         dataset = dataset.replace_schema(pa.schema([schema.field(name) for name in names]))
 
+    options = {}
+    if isinstance(getattr(dataset, "format", None), ds.ParquetFileFormat):
+        # By default the columns of a whole file are brought in at once.
+        options["fragment_scan_options"] = ds.ParquetFragmentScanOptions(pre_buffer=False)
+
     def blocks(wanted: list[str]) -> Iterator[Any]:
         # By default sixteen blocks are read ahead of the one that is looked at.
         yield from dataset.to_batches(
-            columns=wanted, batch_size=BLOCK_ROWS, batch_readahead=2, fragment_readahead=1
+            columns=wanted,
+            batch_size=BLOCK_ROWS,
+            batch_readahead=2,
+            fragment_readahead=1,
+            **options,
         )
 
     return Source("a pyarrow Dataset", tuple(dataset.schema.names), blocks)

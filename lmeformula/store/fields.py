@@ -127,7 +127,11 @@ FIT: Mapping[str, Codec] = {
     "mode_cov": Each(Array(("", "", "")), "terms"),
     "outcome": member(Outcome),
     "singular": FLAG,
-    "loglik": record(LogLik, probes=maybe(record(Probes, each=Each(real())))),
+    "loglik": Record(
+        LogLik,
+        record(LogLik, probes=maybe(record(Probes, each=Each(real())))).fields,
+        later={"probes": None},
+    ),
     "iterations": Stacked(
         Iteration,
         {

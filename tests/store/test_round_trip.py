@@ -546,6 +546,7 @@ def test_fits_of_earlier_versions_have_no_sums(tmp_path: Path) -> None:
             if name == "fit.json":
                 header = json.loads(content)
                 del header["model"]["sums"]
+                header["fit"]["loglik"].pop("probes", None)
                 content = json.dumps(header).encode()
             if "sums" not in name:
                 target.writestr(name, content)
