@@ -34,7 +34,8 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
     if not fit.is_factored:
         raise ModelError(
             "a profile takes hundreds of likelihoods, which the iterative solver only estimates",
-            hint='Use method="wald".',
+            hint='Use method="wald"; where a dense block fits into memory, profile a fit with solver="direct". '
+            "A simpler model is tested by anova: of two fits with one seed the difference is known far better.",
         )
     parameter = parameters(fit)[index]
     if not has_profile(fit, index):

@@ -333,3 +333,10 @@ def test_a_fit_that_is_not_at_the_maximum_is_told_so():
 def test_monte_carlo_likelihoods_are_refused_by_name():
     with pytest.raises(ModelError, match="no profile likelihood of a poisson model fitted by mcem"):
         fake_fit(family="poisson", method="mcem").confint("profile")
+
+
+def test_of_a_fit_by_probes_the_ways_out_are_named():
+    data = lf.datasets.load("penicillin")
+    fit = lf.fit("diameter ~ 1 + (1 | plate) + (1 | sample)", data, solver="iterative")
+    with pytest.raises(ModelError, match=r'method="wald"; .* solver="direct"\. .* anova'):
+        fit.confint(method="profile")
