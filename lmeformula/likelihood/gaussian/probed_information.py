@@ -19,9 +19,9 @@ from lmeformula.likelihood.probing import inverse_inside
 from lmeformula.likelihood.sureness import FEW, Sureness, sureness
 from lmeformula.model.params import ParamSpace
 
-# Step of the differences, in log sds. Both ends have the same probes, whose errors stay out of it: steps from
-# 1e-6 to 1e-4 leave some 1e-5 of a standard error.
-DIFFERENCE = 1e-5
+# Step of the differences to either side, in log sds: its square is left, and, divided by it, what equations
+# solved to nine digits leave of sums over many rows. All ends have the same probes.
+DIFFERENCE = 1e-3
 Ways = Callable[[Floats, Mask], Floats]
 
 
@@ -83,12 +83,15 @@ def observed_by_probes(
     falls = np.zeros((m, d, len(theta)))
     growths, turns = np.zeros((p, p, len(theta))), np.zeros((p, len(theta)))
     for j, way in enumerate(along.T):
-        moved = psi.copy()
-        moved[theta] += DIFFERENCE * way
-        each, block, gamma = done("scores", moved, partial(there, moved))
-        falls[:, :, j] = (scores - each) / DIFFERENCE
-        growths[:, :, j] = (block - fixed) / DIFFERENCE
-        turns[:, j] = (gamma - found.gamma) / DIFFERENCE
+        ends = []
+        for side in (-DIFFERENCE, DIFFERENCE):
+            moved = psi.copy()
+            moved[theta] += side * way
+            ends.append(done("scores", moved, partial(there, moved)))
+        behind, ahead = ends
+        falls[:, :, j] = (behind[0] - ahead[0]) / (2.0 * DIFFERENCE)
+        growths[:, :, j] = (ahead[1] - behind[1]) / (2.0 * DIFFERENCE)
+        turns[:, j] = (ahead[2] - behind[2]) / (2.0 * DIFFERENCE)
     grows = np.zeros(d)
     for term, place in zip(space.terms, space.theta_slices, strict=True):
         grows[place.start : place.start + term.structure.num_sds(len(term.columns))] = 1.0
