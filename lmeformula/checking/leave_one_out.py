@@ -22,6 +22,7 @@ from lmeformula.prediction.posterior import has_normal_posterior, normal_posteri
 from lmeformula.prediction.predictive_density import row_log_density
 from lmeformula.prediction.predictor import linear_predictor
 from lmeformula.prediction.row_slopes import RowSlopes, row_slopes
+from lmeformula.prediction.shared_residual import with_a_residual
 
 # The least share of a predictor's precision that the other rows are left with.
 LEAST_SHARE = 1e-8
@@ -141,6 +142,7 @@ def leave_one_out(fit: FittedModel) -> LeftOut:
             f"{', '.join(lost[:6])} have no finite estimate: predictions without a row have no errors",
             hint="Leave such a column out, or join its category with another; fit.cross_validate() fits anew.",
         )
+    fit, shared = with_a_residual(fit)
     design, posterior = fit.model.design, normal_posterior_of(fit)
     nodes = level_nodes(fit)
     if (
@@ -152,7 +154,8 @@ def leave_one_out(fit: FittedModel) -> LeftOut:
     spread = posterior.covariances(design)
     given = posterior.covariances(design, parameters=False)
     moved, thirds = moved_means(fit, posterior, design)
-    return _downdated(fit, eta, moved, thirds, spread, given)
+    found = _downdated(fit, eta, moved, thirds, spread, given)
+    return found._replace(variances=found.variances + shared)
 
 
 def _downdated(

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from lmeformula.arrays import Floats
 from lmeformula.covariance.less_residual import less_residual
 from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.design.design import Design
 from lmeformula.em.outcome import Outcome
 from lmeformula.errors import FormulaDataError
 from lmeformula.estimation.claims import without_limit
@@ -69,7 +71,10 @@ def estimate_without_residual(
         reml=reml,
         params=params,
         errors=errors,
-        effects=Effects(*inner.effects(*conditional(solution, nothing))),
+        effects=Effects(
+            _modes(model.design, params.beta, ended.effects.modes, term, (nothing / shared) ** 2),
+            inner.effects(*conditional(solution, nothing))[1],
+        ),
         loglik=LogLik(ended.loglik, 0.0, model.space.size, model.design.num_observations),
         outcome=outcome,
         certificate=certificate,
@@ -77,6 +82,30 @@ def estimate_without_residual(
         seconds=since(began),
         ascent=Ascent(found.num_evaluations, found.gain),
     )
+
+
+def _modes(
+    design: Design, beta: Floats, modes: tuple[Floats, ...], term: int, left: float
+) -> tuple[Floats, ...]:
+    """Effects (l, k) of each term, with what stood as a residual where it belongs.
+
+    Solved for with next to no residual they would keep few digits of what is left of the responses, which says
+    how far each row is from the others.
+
+    Args:
+      design: of the model.
+      beta: (p,) the fixed effects.
+      modes: of the fit with a share as a residual.
+      term: from which it was taken.
+      left: the share of the residuals that is still one.
+    """
+    assert design.y is not None
+    eta = design.offset + design.X @ beta
+    for block, effects in zip(design.terms, modes, strict=True):
+        eta = eta + np.einsum("nk,nk->n", block.values, effects[block.index])
+    block, own = design.terms[term], modes[term].copy()
+    own[block.index, block.values.argmax(axis=1)] += (1.0 - left) * (design.y - eta)
+    return *modes[:term], own, *modes[term + 1 :]
 
 
 def _with_a_share(

@@ -89,5 +89,6 @@ def _refusal(design: Design, term: TermBlock, num_columns: int) -> FormulaDataEr
     return FormulaDataError(
         f"the term on '{term.group}' has {num_columns} coefficients for each of {num_levels} levels, "
         f"{num_levels * num_columns} in all, for {design.num_observations} rows",
-        hint="Its variances cannot be told from the residual one: use fewer columns before the bar.",
+        hint="Its variances cannot be told from the residual one: use fewer columns before the bar; or "
+        'without a residual, of rows with a covariance of their own, write {"mu": ..., "sigma": "~ 0"}.',
     )

@@ -11,6 +11,7 @@ import scipy.optimize
 import scipy.stats
 
 import lmeformula as lf
+from lmeformula.checking.leave_one_out import leave_one_out
 from tests.simulate import differences
 
 VISITS = ("1", "2", "3")
@@ -148,6 +149,18 @@ def test_a_missed_visit_is_predicted_from_the_others_and_one_that_was_made_is_as
     assert (high - low) / 2.0 == pytest.approx(
         scipy.stats.norm.ppf(0.975) * variance**0.5, rel=1e-5
     )
+
+
+@pytest.mark.parametrize(("kind", "more"), [("us", ""), ("toep", " + (1 | site)")])
+def test_a_row_that_is_left_out_is_predicted_from_the_others(kind, more):
+    found = fit(kind, more=more)
+    X, y = found.model.design.X, rows()["y"].to_numpy()
+    inverse = np.linalg.inv(marginal(found))
+    project = inverse - inverse @ X @ np.linalg.inv(X.T @ inverse @ X) @ X.T @ inverse
+    left_out = leave_one_out(found)
+    np.testing.assert_allclose(left_out.variances[:, 0, 0], 1.0 / np.diag(project), rtol=1e-8)
+    expected = y - project @ y / np.diag(project)
+    np.testing.assert_allclose(left_out.eta[0], expected, rtol=1e-7, atol=1e-7)
 
 
 def test_profiles_end_where_the_maximum_with_a_coefficient_held_is_lower_by_half_a_quantile():

@@ -41,7 +41,8 @@ REFUSED = {
         "the term on 'half' has 2 coefficients for each of 30 levels, 60 in all, for 60 rows\n"
         "    y ~ x + (t | half)\n"
         "            ^^^^^^^^^^\n"
-        "Its variances cannot be told from the residual one: use fewer columns before the bar."
+        "Its variances cannot be told from the residual one: use fewer columns before the bar; or without a "
+        'residual, of rows with a covariance of their own, write {"mu": ..., "sigma": "~ 0"}.'
     ),
 }
 
