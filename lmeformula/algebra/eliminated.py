@@ -30,6 +30,7 @@ class Eliminated(NamedTuple):
       roots_inverse: (l, k, k) G^-1 of each term of the rest, lower triangular.
       own: (l, k, k) G^-1 (Lambda'Z'WZ Lambda + I) G^-T of each term of the rest.
       outward: (l, k, k) Lambda G^-T of each term of the rest.
+      turn: (l, k, k) D^-1 Lambda' of the lead term.
       middle: (l, k, k) Lambda D^-1 Lambda' of the lead term.
       log_det: log |L L'|, all of log |M| but log |A|.
     """
@@ -41,6 +42,7 @@ class Eliminated(NamedTuple):
     roots_inverse: tuple[Floats, ...]
     own: tuple[Floats, ...]
     outward: tuple[Floats, ...]
+    turn: Floats
     middle: Floats
     log_det: float
 
@@ -100,6 +102,28 @@ class Eliminated(NamedTuple):
         empty = np.zeros((self.plan.lead_size, columns.shape[1]))
         return self.upper(np.concatenate([empty, columns]))
 
+    def whitened(self, columns: Floats) -> list[Floats]:
+        """(r_j, m) of each term of the rest: what L^-T (0, columns) has there, for columns (r, m)."""
+        return [
+            times_blocks(root, columns[place], transpose=True)
+            for root, place in zip(self.roots_inverse, self.places(), strict=True)
+        ]
+
+    def lead_forms(self, left: list[Floats], right: list[Floats]) -> Floats:
+        """(m, k, k) sums over the lead term's levels of products of what two L^-T (0, columns) have there.
+
+        Args:
+          left, right: what `whitened` says of the columns.
+        """
+        scaled = (
+            [
+                times_lambda(self.lambdas[j], part)
+                for j, part in zip(self.plan.rest, own, strict=True)
+            ]
+            for own in (left, right)
+        )
+        return self.products.forms(self.turn, *scaled)
+
     def base_blocks(self) -> tuple[Floats, ...]:
         """(l, k, k) diagonal blocks of (L L')^-1, what M^-1 would be with A = I; by formula order."""
         plan = self.plan
@@ -126,7 +150,8 @@ def eliminate(plan: Layout, products: Products, lambdas: tuple[Floats, ...]) -> 
     """
     first = lambdas[plan.lead]
     lead_inverse, log_det = _invert_roots(first.T @ products.lead @ first)
-    middle = first @ np.einsum("lca,lcb->lab", lead_inverse, lead_inverse) @ first.T
+    turn = np.einsum("lca,lcb->lab", lead_inverse, lead_inverse) @ first.T
+    middle = first @ turn
     roots, own, outward = [], [], []
     inner = products.inner(middle)
     for j, diagonal, taken in zip(plan.rest, products.diagonal, inner, strict=True):
@@ -146,6 +171,7 @@ def eliminate(plan: Layout, products: Products, lambdas: tuple[Floats, ...]) -> 
         tuple(roots),
         tuple(own),
         tuple(outward),
+        turn,
         middle,
         log_det,
     )

@@ -135,7 +135,6 @@ def probe(factor: Eliminated, signs: Floats, right: Floats | None = None) -> Pro
 
 def summarize(factor: Eliminated, solved: Iterable[Sides], count: int) -> Probed:
     """The estimates from solved sides of `count` probes; see `probe`."""
-    plan = factor.plan
     base = [blocks.sum(axis=0) for blocks in factor.base_blocks()]
     each = [np.zeros((count, len(part), len(part))) for part in base]
     log_dets = np.zeros(count)
@@ -146,10 +145,7 @@ def summarize(factor: Eliminated, solved: Iterable[Sides], count: int) -> Probed
         if sides.is_further:
             solution = sides.solved.x
             continue
-        right, left = (plan.split(side) for side in spread_sides(factor, sides))
-        for j, parts in enumerate(zip(left, right, strict=True)):
-            # Not made symmetric: what is on the left vanishes with Lambda, by which its slopes are divided.
-            found = np.einsum("las,lbs->sab", *parts)
+        for j, found in enumerate(_forms(factor, sides)):
             each[j][sides.place] += found if sides.probes is not None else found.sum(axis=0)
         quadratic = sides.solved.quadrature(_rest_of_log)
         log_dets[sides.place] += quadratic if sides.probes is not None else quadratic.sum()
@@ -223,6 +219,21 @@ def _solve_all(factor: Eliminated, waiting: list[Asked]) -> Iterator[Sides]:
         stop = start + columns.shape[1]
         yield Sides(columns, solved.part(slice(start, stop)), probes, is_further)
         start = stop
+
+
+def _forms(factor: Eliminated, sides: Sides) -> list[Floats]:
+    """(s, k, k) of each term, sums over its levels of products of what `spread_sides` gives.
+
+    They are not made symmetric: what is on the left vanishes with Lambda, by which its slopes are divided.
+    """
+    plan, right = factor.plan, factor.whitened(sides.columns)
+    beyond = sides.solved.x + sides.solved.product - 2.0 * sides.columns
+    found = {plan.lead: factor.lead_forms(factor.whitened(sides.solved.x - sides.columns), right)}
+    for j, one, other in zip(plan.rest, factor.whitened(beyond), right, strict=True):
+        levels, k = plan.sizes[j]
+        parts = (part.reshape(levels, k, -1) for part in (one, other))
+        found[j] = np.einsum("las,lbs->sab", *parts)
+    return [found[j] for j in range(len(found))]
 
 
 def spread_sides(factor: Eliminated, sides: Sides) -> tuple[Floats, Floats]:

@@ -38,6 +38,9 @@ class Products(Protocol):
     def reduced(self, middle: Floats, parts: list[Floats]) -> list[Floats]:
         """(r_j, m) of each term of the rest: C_22 x - C_21 K C_12 x, without C_22's diagonal blocks."""
 
+    def forms(self, turn: Floats, left: list[Floats], right: list[Floats]) -> Floats:
+        """(m, k, k) sums over the lead term's levels of T C_12 x (T C_12 z)', a column m of both at a time."""
+
     def inner(self, middle: Floats) -> list[Floats]:
         """(l, k, k) diagonal blocks of C_21 K C_12 of each term of the rest."""
 

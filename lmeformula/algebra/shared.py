@@ -73,6 +73,11 @@ class SharedProducts:
             self._middle = middle
         return _added_each(self._parts.ask(_reduced, parts))
 
+    def forms(self, turn: Floats, left: list[Floats], right: list[Floats]) -> Floats:
+        """See `Products`."""
+        own = [turn[place] for place in self._levels]
+        return added(self._parts.ask(_forms, left, right, each=[own]))
+
     def inner(self, middle: Floats) -> list[Floats]:
         """See `Products`."""
         return _added_each(
@@ -148,6 +153,11 @@ def _backward(part: Part, columns: Floats) -> list[Floats]:
 def _reduced(part: Part, rest: list[Floats]) -> list[Floats]:
     own: SparseProducts = part.held["products"]
     return own.reduced(part.held["middle"], rest)
+
+
+def _forms(part: Part, left: list[Floats], right: list[Floats], turn: Floats) -> Floats:
+    own: SparseProducts = part.held["products"]
+    return own.forms(turn, left, right)
 
 
 def _inner(part: Part, middle: Floats) -> list[Floats]:

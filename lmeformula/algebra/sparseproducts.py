@@ -141,6 +141,20 @@ class SparseProducts(NamedTuple):
             found[j] += pair.backward @ parts[i]
         return found
 
+    def forms(self, turn: Floats, left: list[Floats], right: list[Floats]) -> Floats:
+        """(m, k, k) sums over the lead term's levels of T C_12 x (T C_12 z)', a column m of both at a time.
+
+        Args:
+          turn: (l, k, k) T.
+          left, right: (r_j, m) x and z of each term of the rest.
+        """
+        levels, k, _ = turn.shape
+        turned = (
+            times_blocks(turn, self.forward(parts)).reshape(levels, k, -1)
+            for parts in (left, right)
+        )
+        return np.asarray(np.einsum("las,lbs->sab", *turned))
+
     def inner(self, middle: Floats) -> list[Floats]:
         """(l, k, k) diagonal blocks of C_21 K C_12 of each term of the rest, for symmetric K (l, k, k)."""
         found = []
