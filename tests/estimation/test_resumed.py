@@ -204,7 +204,7 @@ def test_other_bits_are_refused(tmp_path: Path) -> None:
 
 def test_a_mistake_shows_before_the_data_are_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(lf.CheckpointError, match="is no folder"):
         lf.fit("y ~ x + (1|g)", None, checkpoint=tmp_path / "file")
     with pytest.raises(lf.ModelError, match="checkpoint is 3"):
         lf.fit(**SLEEP, checkpoint=3)
