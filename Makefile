@@ -39,7 +39,7 @@ format: $(READY) ## rewrite the code in the project's format
 bench: $(READY) ## compare with other packages, into benchmarks/RESULTS.md (ARGS="--slow", PEERS_PYTHON=...)
 	$(RUN) benchmarks/compare.py $(ARGS)
 
-bench-scale: $(READY) ## time and memory of fits with up to ten million rows (ARGS="--rows 1e5")
+bench-scale: $(READY) ## time and memory of fits with up to a hundred million rows (ARGS="--rows 1e5")
 	$(RUN) benchmarks/scale.py $(ARGS)
 
 bench-simulate: $(READY) ## bias and coverage of every family over simulated data (ARGS="--methods mcem")

@@ -1,9 +1,10 @@
 """What a fit of two crossed factors takes, predicted from rows, levels and columns: seconds, memory, network.
 
 A fit goes over its rows a few times, to read them, make the design and sum them up; then over the pairs of
-levels that meet in some row, once for each product with a matrix of effects. So there are two constants for a
-method, a processor's nanoseconds for each row and column, and for each pair, which are measured: they are the
-ones that come closest to all runs of `scale.py`, in relative terms.
+levels that meet in some row, once for each product with a matrix of effects, of which there are the more the
+more covariance parameters there are. So there are two constants for a method, a processor's nanoseconds for
+each row and column, and for each element of a pair and parameter, which are measured: they are the ones that
+come closest to all runs of `scale.py`, in relative terms.
 
     python benchmarks/cost_model.py --runs benchmarks/scale_runs.json
     python benchmarks/cost_model.py --rows 1e10 --levels 4e7 1e7 --workers 200
@@ -21,9 +22,15 @@ import numpy as np
 RUNS = Path(__file__).parent / "scale_runs.json"
 # Products with matrices of effects in a fit, and the columns of such a matrix: of the runs, on average.
 PRODUCTS, COLUMNS = 100, 8
-# Bytes: of a row for each column of it and of the model; of a pair; of an effect, for all vectors that a solver
-# holds; and of a process that has imported all.
-ROW_BYTES, PAIR_BYTES, EFFECT_BYTES, BASE_BYTES = 16.0, 20.0, 1500.0, 0.3 * 2**30
+# Bytes: of a row for each column, where columns are in memory and where they are in files; of an element of a
+# pair; of an effect, for all vectors that a solver holds; and of a process that has imported all.
+ROW_BYTES, FILE_BYTES, PAIR_BYTES, EFFECT_BYTES, BASE_BYTES = 25.0, 9.0, 20.0, 1500.0, 0.13 * 2**30
+# Seconds until all is imported and compiled.
+START = 1.05
+# Products go through the larger factor in order, and look up the smaller one's effects all over: an element of
+# those that the cache of this many bytes does not hold takes so many times as long, and once; measured, by
+# the crossed runs. Popular levels stay in it.
+CACHE, MISS = 1e6, 3.0
 # Bytes a second between machines.
 BANDWIDTH = 1.25e9
 WITHIN = 0.3
@@ -36,12 +43,20 @@ class Size(NamedTuple):
       rows: of the data.
       levels: of both factors.
       columns: fixed ones and effects of a row.
+      elements: of the block of a pair of levels: effects of one times effects of the other.
+      parameters: of the covariances.
+      in_files: whether the columns are.
+      even: whether levels are equally frequent.
       fresh: which share of the rows is the first of its pair of levels; of equally frequent levels by default.
     """
 
     rows: float
     levels: tuple[float, float]
     columns: int = 4
+    elements: int = 1
+    parameters: int = 2
+    in_files: bool = False
+    even: bool = True
     fresh: float | None = None
 
     def pairs(self, workers: int = 1) -> float:
@@ -51,6 +66,17 @@ class Size(NamedTuple):
             # Where there are fewer rows hardly any of them meets another.
             return rows * (self.fresh if workers == 1 else 1.0)
         return float(-cells * np.expm1(-rows / cells))
+
+    @property
+    def work(self) -> float:
+        """Elements of pairs, as often as there are parameters."""
+        return self.elements * self.parameters * self.slowness
+
+    @property
+    def slowness(self) -> float:
+        """How many times as long an element takes as one in the cache."""
+        held = CACHE / (8.0 * COLUMNS * min(self.levels))
+        return 1.0 + MISS * max(0.0, 1.0 - held) if self.even else 1.0
 
 
 class Constants(NamedTuple):
@@ -72,9 +98,12 @@ class Cost(NamedTuple):
 def predict(size: Size, constants: Constants, workers: int = 1) -> Cost:
     """What a fit takes; with several workers, each of them, which send sums of effects to one host."""
     rows, pairs, effects = size.rows / workers, size.pairs(workers), sum(size.levels)
-    seconds = 1e-9 * (constants.row * rows * size.columns + constants.pair * pairs)
+    seconds = START + 1e-9 * (
+        constants.row * rows * size.columns + constants.pair * size.work * pairs
+    )
+    row_bytes = size.columns * (FILE_BYTES if size.in_files else ROW_BYTES)
     memory = (
-        BASE_BYTES + ROW_BYTES * size.columns * rows + PAIR_BYTES * pairs + EFFECT_BYTES * effects
+        BASE_BYTES + row_bytes * rows + PAIR_BYTES * size.elements * pairs + EFFECT_BYTES * effects
     )
     # Every product sends each worker the effects, and their sums back.
     each = 2.0 * 8.0 * effects * COLUMNS * PRODUCTS if workers > 1 else 0.0
@@ -83,8 +112,15 @@ def predict(size: Size, constants: Constants, workers: int = 1) -> Cost:
 
 def size_of(run: dict[str, Any]) -> Size:
     """The size of a run of `scale.py`."""
-    columns = 5 if run["kind"] == "slopes" else 4
-    return Size(run["rows"], tuple(run["levels"][:2]), columns, run["pairs"] / run["rows"])
+    more = {"columns": 5, "elements": 2, "parameters": 4} if run["kind"] == "slopes" else {}
+    return Size(
+        run["rows"],
+        tuple(run["levels"][:2]),
+        in_files=run["from_file"],
+        even=run["kind"] != "heavy tails",
+        fresh=run["pairs"] / run["rows"],
+        **more,
+    )
 
 
 def seconds_of(run: dict[str, Any]) -> float:
@@ -95,8 +131,8 @@ def seconds_of(run: dict[str, Any]) -> float:
 def measure(runs: list[dict[str, Any]]) -> Constants:
     """The constants that come closest to runs by one method, in relative terms."""
     sizes = [size_of(run) for run in runs]
-    work = 1e-9 * np.array([[size.rows * size.columns, size.pairs()] for size in sizes])
-    taken = np.array([seconds_of(run) for run in runs])
+    work = 1e-9 * np.array([[size.rows * size.columns, size.work * size.pairs()] for size in sizes])
+    taken = np.maximum([seconds_of(run) - START for run in runs], 0.1)
     from scipy.optimize import nnls
 
     return Constants(*nnls(work / taken[:, None], np.ones(len(runs)))[0].tolist())

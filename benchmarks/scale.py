@@ -4,7 +4,7 @@
 own, and its estimates are held to what the data were drawn of, in standard errors. Seconds are of a processor:
 other programs that run at the same time add little to them.
 
-    python benchmarks/scale.py --write benchmarks/SCALE.md
+    python benchmarks/scale.py --runs benchmarks/scale_runs.json --write benchmarks/SCALE.md
     python benchmarks/scale.py --rows 1e5 1e6 --kinds crossed nested --families gaussian --methods exact
 """
 
@@ -29,6 +29,7 @@ from scale_data import Truth, in_memory, in_parquet
 SIGMA = 1.0
 # Sizes of up to so many rows are run three times, and the median is shown.
 OFTEN = 1_000_000
+BY_HAND = "## By hand"
 
 
 class Case(NamedTuple):
@@ -199,6 +200,9 @@ def main() -> None:
     parser.add_argument(
         "--runs", type=Path, help="a JSON file of runs, which is read, and added to"
     )
+    parser.add_argument(
+        "--no-more", action="store_true", help="the table of the runs that there are"
+    )
     parser.add_argument("--write", type=Path, help="write the table to this file too")
     parser.add_argument("--one", nargs=3, help="one size in this process, as JSON")
     options = parser.parse_args()
@@ -211,7 +215,7 @@ def main() -> None:
         if options.runs and options.runs.exists()
         else []
     )
-    for case in CASES:
+    for case in () if options.no_more else CASES:
         wanted = zip(case[:3], (options.kinds, options.families, options.methods), strict=True)
         if any(chosen and name not in chosen for name, chosen in wanted):
             continue
@@ -231,7 +235,12 @@ def main() -> None:
     print(text)
     if options.write is not None:
         said = " ".join(__doc__.split("\n\n")[1].split())
-        options.write.write_text(f"# Scale\n\n{said}\n\n{text}\n", "utf-8")
+        before = options.write.read_text("utf-8") if options.write.exists() else ""
+        # What was written by hand stays.
+        _, mark, rest = before.partition(BY_HAND)
+        options.write.write_text(
+            f"# Scale\n\n{said}\n\n{text}\n\n{mark}{rest}".rstrip() + "\n", "utf-8"
+        )
 
 
 if __name__ == "__main__":
