@@ -282,7 +282,7 @@ def test_others_have_z_and_no_word_of_it(name):
 def test_a_fit_that_could_have_them_says_why_it_has_not(monkeypatch, tmp_path):
     fit = fit_of("sleep")
     loaded = lf.load(fit.save(tmp_path / "fit"))
-    assert "which are not with the fit" in repr(loaded.summary())
+    assert "degrees of freedom need the rows" in repr(loaded.summary())
     assert loaded.tidy().equals(fit.tidy(ddf="none"))
     monkeypatch.setattr("lmeformula.inference.ddf.MOST_ROWS", 100)
     assert 'ddf="satterthwaite"' in repr(fit.summary())
