@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.checkpoint.folder import Folder
+from lmeformula.design.absent import has_rows
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
@@ -105,6 +106,12 @@ def estimate(
         check_numbers(model.design)
     if method == "mcem" or (method in INTEGRATING and not model.family.has_derivatives):
         import_tensorflow()
+
+    if checkpoint is not None and not has_rows(model.design):
+        raise ModelError(
+            "a checkpoint is known by the rows of its data, and these are with the workers of a cluster",
+            hint="Leave checkpoint out; cluster=False reads the rows into this process.",
+        )
 
     def run() -> FittedModel:
         with one_blas_thread():

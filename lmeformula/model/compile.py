@@ -212,12 +212,7 @@ def compile(
     else:
         rule, keeps = _with_formulas(rule, design)
     _check_sigma(rule, sigma)
-    if design.shards is not None and (not has_residual or sigma == 0.0):
-        what = "models without a residual" if has_residual else f"{rule.name} models"
-        raise ModelError(
-            f"{what} are not fitted over the workers of a cluster",
-            hint="Gaussian models with a residual are. cluster=False reads the rows into this process.",
-        )
+    _check_workers(design, rule, sigma)
     _check_terms(design)
     check_design(design)
     if has_residual and sigma is None:
@@ -293,6 +288,23 @@ def without_intercept(design: Design) -> Design:
         if recipe is None
         else replace(recipe, kept=recipe.kept[:place] + recipe.kept[place + 1 :]),
     )
+
+
+def _check_workers(design: Design, family: Family, sigma: float | None) -> None:
+    """Refuse models that are not fitted over rows with workers."""
+    if design.shards is None:
+        return
+    what = "" if family.is_normal else f"{family.name} models"
+    if any(term.prior.has_df for term in design.terms):
+        what = "effects by Student's t distribution"
+    elif family.is_normal and sigma == 0.0:
+        what = "models without a residual"
+    if what:
+        raise ModelError(
+            f"{what} are not fitted over the workers of a cluster",
+            hint="Gaussian models with a residual and normal effects are. cluster=False reads the rows into "
+            "this process.",
+        )
 
 
 def _check_sigma(family: Family, sigma: float | None) -> None:

@@ -42,6 +42,11 @@ def client_of(cluster: Any, data: Any) -> Any:
             hint="Make one: from dask.distributed import Client; client = Client(). cluster=False reads "
             "the rows into this process.",
         )
+    if cluster.status != "running":
+        raise ClusterError(
+            f"the client of the cluster is {cluster.status}",
+            hint="Make a new one: Client(address).",
+        )
     check_versions(cluster)
     return cluster
 

@@ -197,9 +197,16 @@ def _ordered(rows: np.ndarray) -> np.ndarray:
         ("w ~ x + (1 | one)", {}, "has only one level"),
         ("one ~ x + (1 | g)", {}, "is constant"),
         ("y ~ x", {}, "no random-effects term"),
+        ("y ~ x + (1 | g)", {"sigma": 0.0}, "models without a residual"),
+        ('y ~ x + (1 | gr(g, dist = "student"))', {}, "effects by Student's t"),
+        ("y ~ x + (1 | g)", {"checkpoint": "somewhere"}, "a checkpoint is known by the rows"),
+        ("y ~ x + (1 | g)", {"merge": True}, "are not merged"),
     ],
 )
-def test_what_is_not_worked_out_there_is_refused_in_words(client, formula, given, words):
+def test_what_is_not_worked_out_there_is_refused_in_words(
+    client, formula, given, words, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     frame = dd.from_pandas(table().assign(one=1), npartitions=2)
     with pytest.raises(lf.LmeFormulaError, match=words):
         lf.fit(formula, frame, **given)
@@ -259,6 +266,8 @@ def test_a_cluster_whose_scheduler_is_gone_is_said_to_be(monkeypatch):
         assert shards is not None
     with pytest.raises(lf.ClusterError, match="the scheduler of the cluster is gone"):
         shards.parts.ask(_divided, 2)
+    with pytest.raises(lf.ClusterError, match="the client of the cluster is closed"):
+        lf.fit("y ~ x + (1 | g)", table(), cluster=client)
 
 
 def test_a_cluster_without_workers_is_said_to_be_one(monkeypatch):
