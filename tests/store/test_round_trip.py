@@ -430,7 +430,8 @@ def test_every_field_of_every_record_is_stored() -> None:
     for make, names in records():
         if make is fields.of_one:
             kept = (names - {"offset"}) | {"offsets", "side_by_side", "given"}
-            assert kept == names_of(lf.Design)
+            # Rows are stored only where they are in memory; what workers have is theirs.
+            assert kept | {"shards"} == names_of(lf.Design)
             continue
         assert names | put_together.get(make, set()) == names_of(make), make
     assert names_of(Fit) == {*fields.FIT, "model"}, "give the new field a line in store/fields.py"
