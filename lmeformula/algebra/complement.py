@@ -15,6 +15,9 @@ from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.lambdas import scale_both, scaled_schur
 from lmeformula.arrays import Floats
 
+# Beyond so many numbers sums over levels of all products of two elements are not formed.
+MOST_NUMBERS = 2**20
+
 
 class Factored(Protocol):
     """What is read of M in blocks; `factor.Factor` is one, which has this file's answers as its own."""
@@ -169,5 +172,8 @@ def complement(factor: Factored) -> Complement:
 
 def _level_products(left: Floats, right: Floats, change: Floats) -> Floats:
     """(t, t) sum over the levels of tr(S_i left S_j right)."""
+    if left.shape[-1] ** 4 > MOST_NUMBERS:
+        turned = (change @ right[:, None]).transpose(1, 0, 3, 2).reshape(len(change), -1)
+        return np.array([turned @ (each @ left).ravel() for each in change])
     tensor = np.einsum("lbc,lda->abcd", left, right, optimize=True)
     return np.asarray(np.einsum("sab,abcd,tcd->st", change, tensor, change, optimize=True))

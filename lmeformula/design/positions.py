@@ -13,8 +13,8 @@ from lmeformula.design.values import Column, Numbers
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression, RandomTerm
 
-# Covariances between so many positions are worked out as one matrix.
-MOST_POSITIONS = 400
+# Whether a singular covariance is the only one with its likelihood takes the fourth power of these in memory.
+MOST_POSITIONS = 100
 
 
 def at_positions(

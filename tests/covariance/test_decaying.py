@@ -121,7 +121,7 @@ def test_a_correlation_of_one_is_a_bound():
     ("term", "says"),
     [
         ("ou(0 + letter | g)", "ou.. needs numbers for coordinates"),
-        ("exp(0 + wild | g)", "positions of wild, and exp.. takes 400"),
+        ("exp(0 + wild | g)", "positions of wild, and exp.. takes 100"),
     ],
 )
 def test_refused(term, says):
