@@ -20,7 +20,7 @@ from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.design.evaluate import Memory, Scope, data_columns
 from lmeformula.design.fixed import Builder, Matrix, columns_of, independent_columns
 from lmeformula.design.frame import Frame, column_of, open_frame
-from lmeformula.design.given import Given, in_order, index_of
+from lmeformula.design.given import Given, in_order
 from lmeformula.design.grouping import Grouping, group_rows
 from lmeformula.design.labels import label
 from lmeformula.design.merging import merged_rows
@@ -78,7 +78,7 @@ def design(
     frame = open_frame(
         data, lambda columns: [*columns_used(parsed, columns), *named], row_bytes(parsed)
     )
-    index = index_of(data) if frame.labels is None else frame.labels
+    index = frame.labels
     offset = in_order("offset", offset, index, frame.num_rows)
     weights = in_order("weights", weights, index, frame.num_rows)
     frequency = in_order("frequency", frequency, index, frame.num_rows)

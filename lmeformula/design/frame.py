@@ -13,6 +13,7 @@ import numpy as np
 
 from lmeformula.arguments import kinds
 from lmeformula.design.converted import as_series, by_name, converted, of_dictionary, of_file
+from lmeformula.design.given import index_of
 from lmeformula.design.values import (
     Categories,
     Column,
@@ -41,7 +42,7 @@ class Frame:
       by_name: columns whose categories are taken in the order of their names.
       in_files: whether the columns are in files, for which there was no memory.
       origin: where the rows were read from, in words; "" for a table in memory.
-      labels: of the rows, where a source has some.
+      labels: of the rows; None where they are 0, 1, ....
       read: the columns read so far, by name.
       positions: where each name stands; several places for a repeated one.
     """
@@ -170,7 +171,12 @@ def _is_column(value: Any) -> bool:
 def _native_frame(data: Any) -> Frame:
     # Columns go to narwhals one at a time: it refuses a whole frame for a repeated name, used or not.
     if nw.dependencies.is_pandas_dataframe(data):
-        return Frame(tuple(map(_name, data.columns)), len(data), lambda i: data.iloc[:, i])
+        return Frame(
+            tuple(map(_name, data.columns)),
+            len(data),
+            lambda i: data.iloc[:, i],
+            labels=index_of(data),
+        )
     if nw.dependencies.is_pyarrow_table(data):
         return Frame(
             tuple(map(_name, data.column_names)), data.num_rows, lambda i: as_series(data.column(i))

@@ -16,6 +16,7 @@ from lmeformula.design.design import Design, NewRows, ResponseBlock, TermBlock, 
 from lmeformula.design.evaluate import Scope
 from lmeformula.design.fixed import Matrix, columns_of
 from lmeformula.design.frame import Frame, open_frame
+from lmeformula.design.given import in_order
 from lmeformula.design.grouping import Grouping, match_rows
 from lmeformula.design.parts import check_parts
 from lmeformula.design.random import term_blocks
@@ -276,4 +277,6 @@ def _given(name: str, given: object, remembered: str | None, frame: Frame) -> Fl
             f"the fit was given the {name} as an array; the new rows need one too",
             hint=f"Pass {name}=..., one number for each new row.",
         )
-    return row_argument(name, given if given is not None else remembered or None, frame)
+    if given is None:
+        return row_argument(name, remembered or None, frame)
+    return row_argument(name, in_order(name, given, frame.labels, frame.num_rows), frame)

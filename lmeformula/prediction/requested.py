@@ -14,7 +14,7 @@ import pandas as pd
 from lmeformula.arrays import Floats, Places
 from lmeformula.design.design import Design, NewRows, row_labels
 from lmeformula.design.frame import open_frame
-from lmeformula.design.given import index_of
+from lmeformula.design.given import in_order, index_of
 from lmeformula.design.rebuild import rebuild
 from lmeformula.design.select import select_rows
 from lmeformula.design.used import columns_of_new_rows, looks_at_other_rows
@@ -121,6 +121,11 @@ def requested(fit: FittedModel, newdata: object, wanted: Wanted) -> Iterator[Req
             yield Requested(some, np.arange(len(index)), index, number, design.n, has_labels)
         return
     source = source_of(newdata)
+    if source is not None:
+        offset = _by_place("offset", wanted.offset, source)
+        wanted = replace(
+            wanted, offset=offset, weights=_by_place("weights", wanted.weights, source)
+        )
     if source is not None and not looks_at_other_rows(design):
         yield from _elsewhere(design, source, wanted)
         return
@@ -223,6 +228,15 @@ def _elsewhere(design: Design, source: Source, wanted: Wanted) -> Iterator[Reque
             raise FormulaDataError(
                 f"the argument {name} has {_length(each, stop):,} values for {stop:,} rows of data"
             )
+
+
+def _by_place(name: str, given: Any, source: Source) -> Any:
+    """Offset or weights of a source: a pandas Series in the order of the rows, as the fit takes it."""
+    if not nw.dependencies.is_pandas_series(given):
+        return given
+    # Blocks do not know the labels of their rows.
+    labels = open_frame(source, lambda _: ()).labels if source.labels else None
+    return in_order(name, given, labels, len(given)).to_numpy()
 
 
 def _length(given: Any, otherwise: int) -> int:

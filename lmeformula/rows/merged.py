@@ -36,7 +36,7 @@ def merged(source: Source, names: list[str], frequency: str | None = None) -> Me
     Args:
       source: the source, which is read once.
       names: the columns, of numbers, text or categories. Others are known by name, and not there.
-      frequency: a column that says how many rows each row is already; missing ones are 0.
+      frequency: a column that says how many rows each row is already.
     Returns:
       The rows; None where they are hardly alike, which the first ones decide.
     Raises:
@@ -93,10 +93,9 @@ def _times(block: Any, place: int, frequency: str | None) -> Ints:
     """(n,) how many rows each row of a block is."""
     if frequency is None:
         return np.ones(block.num_rows, np.int64)
-    given = np.nan_to_num(
-        np.asarray(block.column(place).to_numpy(zero_copy_only=False), float), nan=0.0
-    )
-    whole: Ints = given.astype(np.int64)
+    given = np.asarray(block.column(place).to_numpy(zero_copy_only=False), float)
+    # A missing one is none of these, either.
+    whole: Ints = np.nan_to_num(given).astype(np.int64)
     if (whole != given).any() or (whole < 0).any():
         raise FormulaDataError(f"the frequencies {frequency!r} are not all whole numbers from 0 on")
     return whole

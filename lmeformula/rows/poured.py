@@ -65,9 +65,12 @@ class Poured:
                     f"{', '.join(sorted(self._kinds))}",
                     hint="Give it one type in all files or partitions.",
                 )
-            dtype = np.result_type(self._dtype, values.dtype)
+            # An empty file has no type yet.
+            dtype = np.result_type(self._dtype, values.dtype) if self._size else values.dtype
             if dtype != self._dtype:
                 self._change(dtype)
+            if values.dtype.kind in "iu" and dtype.kind == "f":
+                self._check_exact(values)
             with filling_disk():
                 self._file.write(values.astype(dtype, copy=False).data)
             self._size += len(values)
@@ -128,7 +131,7 @@ class Poured:
 
     def _check_exact(self, values: NDArray[Any]) -> None:
         """Refuse whole numbers that would be merged as floating ones."""
-        if np.abs(values.astype(np.float64)).max() >= MOST_EXACT:
+        if values.size and np.abs(values.astype(np.float64)).max() >= MOST_EXACT:
             raise FormulaDataError(
                 f"column {self._name!r} has whole numbers that are too large to be exact beside others",
                 hint="Write ids as text.",

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import lmeformula as lf
+from lmeformula.errors import FormulaDataError
 from lmeformula.prediction import requested
 
 ROWS, FEW = 50, 7
@@ -262,3 +263,29 @@ def test_a_factor_that_is_missing_throughout_a_block(
     whole = fit.predict(known)
     assert whole[14:21].isna().all()
     np.testing.assert_allclose(fit.predict(dd.from_pandas(known, npartitions=9, sort=False)), whole)
+
+
+@pytest.mark.parametrize("labels", ["text", "places in another order"])
+def test_a_series_is_aligned_by_the_labels_of_the_rows(
+    labels: str, data: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requested, "BLOCK", FEW)
+    rows = data[["x", "g", "y"]].head(60)
+    place = np.random.default_rng(2).permutation(60)
+    rows = rows.set_axis(place.astype(str) if labels == "text" else place, axis=0)
+    offset = pd.Series(np.random.default_rng(3).normal(size=60), rows.index)
+    fit = lf.fit("y ~ x + (1 | g)", rows, offset=offset)
+    rows.to_parquet(tmp_path / "rows.parquet")
+    plain = rows.reset_index(drop=True)
+    expected = fit.predict().to_numpy()
+    other = offset.sample(frac=1.0, random_state=4)
+    by_count = offset.reset_index(drop=True).sample(frac=1.0, random_state=5)
+    for found in (
+        fit.predict(rows, offset=other),
+        fit.predict(tmp_path / "rows.parquet", offset=other),
+        fit.predict(plain, offset=by_count),
+        fit.predict(pl.from_pandas(plain).lazy(), offset=by_count),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    with pytest.raises(FormulaDataError, match="a Series without a value for"):
+        fit.predict(pl.from_pandas(plain).lazy(), offset=by_count.set_axis(np.arange(60) + 1))

@@ -201,6 +201,21 @@ def test_whole_numbers_become_others_in_a_later_block() -> None:
             poured.add(text)
 
 
+@pytest.mark.parametrize("earlier", [[None, 1], [None, None]])
+def test_long_ids_after_missing_ones_are_not_merged(earlier: list[int | None]) -> None:
+    with Poured("g") as poured:
+        poured.add(pa.chunked_array([pa.array(earlier, pa.int64())]))
+        with pytest.raises(FormulaDataError, match="too large to be exact"):
+            poured.add(pa.chunked_array([pa.array([2**60, 2**60 + 1])]))
+
+
+def test_long_ids_without_a_sign_are_as_they_are() -> None:
+    ids = [2**63, 2**63 + 1]
+    with Poured("g") as poured:
+        poured.add(pa.chunked_array([pa.array(ids, pa.uint64())]))
+        assert poured.finish().values.tolist() == ids
+
+
 def test_what_even_files_do_not_help_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     set_memory(monkeypatch, 1000.0)
     with pytest.raises(FormulaDataError, match=r"a fit of 40 or more rows .* takes about") as error:

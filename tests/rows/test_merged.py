@@ -134,6 +134,7 @@ def test_other_columns_are_known_and_not_there() -> None:
         (table(), {}, "are in memory"),
         (ds.dataset(table()), {"weights": np.ones(600)}, "weights must be the name of a column"),
         (ds.dataset(table()), {"frequency": "other"}, "not all whole numbers"),
+        (ds.dataset(table()), {"frequency": "x"}, "not all whole numbers"),
         (ds.dataset(table()), {"frequency": "none"}, "'none'"),
     ],
 )

@@ -507,6 +507,19 @@ def test_arrays_are_given_again_with_the_data(tmp_path: Path) -> None:
         by_data(fit, tmp_path, None, weights=given["weights"])
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e9])
+def test_sums_are_compared_in_the_unit_of_the_data(unit: float, tmp_path: Path) -> None:
+    r = np.random.default_rng(4)
+    y = r.normal(size=60) * unit
+    # A sum of next to nothing, of which rounding in another order leaves more.
+    rows = pd.DataFrame({"y": y - y.mean(), "x": r.normal(size=60), "g": np.arange(60) % 6})
+    fit = lf.fit("y ~ x + (1 | g)", rows)
+    shuffled = by_data(fit, tmp_path, rows.sample(frac=1.0, random_state=1))
+    assert shuffled.model.design.n == 60
+    with pytest.raises(lf.FormulaDataError, match="and other values"):
+        by_data(fit, tmp_path, rows.assign(y=rows["y"].to_numpy()[::-1]))
+
+
 def test_other_data_are_refused(tmp_path: Path) -> None:
     rows = lf.datasets.load("sleepstudy")
     fit = lf.fit("Reaction ~ Days + (Days | Subject)", rows)
