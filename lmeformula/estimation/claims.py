@@ -245,9 +245,6 @@ def ending(outcome: Outcome, certificate: Certificate) -> Outcome:
         return Outcome.UNIDENTIFIED
     if outcome not in (Outcome.CONVERGED, Outcome.BOUNDARY, Outcome.OPTIMIZER_STALLED):
         return outcome
-    if any(claim.name == "approximation" for claim in failing):
-        # What was climbed is no likelihood where it ended.
-        return Outcome.DIVERGED
     if not failing:
         return Outcome.CONVERGED if outcome is Outcome.OPTIMIZER_STALLED else outcome
     return Outcome.UNIDENTIFIED if is_level else Outcome.OPTIMIZER_STALLED

@@ -267,12 +267,6 @@ class Family(NamedTuple):
         """Whether the response has categories without an order, which have no mean."""
         return self.base.expand is not None
 
-    @property
-    def has_chances(self) -> bool:
-        """Whether densities are chances of responses: none is above one."""
-        counted = ("counts", "classes", "shares", "categories")
-        return self.base.measure in counted or bool(self.thresholds)
-
     def as_taken(self, eta: Any, axis: int = -2) -> Any:
         """Predictors (..., K, n) as the functions of this family take them: (..., n) where there is one.
 

@@ -33,7 +33,7 @@ class Usual(NamedTuple):
 
 
 def usual(fit: FittedModel) -> Usual:
-    """What "auto" is for a fit: Satterthwaite's of Gaussian ones, where they can be had in a moment.
+    """What "auto" is for the tables of a fit: Satterthwaite's of Gaussian ones that have them in a moment.
 
     Args:
       fit: a fitted model.
@@ -60,15 +60,14 @@ def freedom(fit: FittedModel, ddf: str = "auto") -> Freedom:
     Args:
       fit: a fitted model.
       ddf: "satterthwaite" (Gaussian fits), "kenward-roger" (Gaussian REML fits), "none" for normal and
-        chi-square distributions; "auto" as `usual` says.
+        chi-square distributions; "auto" is "satterthwaite" for Gaussian fits and "none" for the others.
     Returns:
       The method, at work on this fit.
     Raises:
       ModelError: if there is no such method, or it is not for such fits.
     """
     is_gaussian = fit.model.family.is_normal and fit.model.space.has_normal_priors
-    ddf = usual(fit).ddf if ddf == "auto" else ddf
-    if ddf == "none":
+    if ddf == "none" or (ddf == "auto" and not is_gaussian):
         return Asymptotic(fit.fixed_vcov)
     refuse_student(fit, f"degrees of freedom by {ddf}")
     if not is_gaussian:

@@ -11,7 +11,7 @@ from scipy.special import ndtr
 
 from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
-from lmeformula.inference.ddf import METHODS, freedom
+from lmeformula.inference.ddf import METHODS, freedom, usual
 from lmeformula.inference.wald import wald_interval
 from lmeformula.prediction.intervals import cutoff
 from lmeformula.prediction.parameters import parameters
@@ -85,7 +85,7 @@ def parameter_tests(
 
 def _student_tests(fit: FittedModel, ddf: str, level: float) -> list[dict[str, Any]]:
     """Of each fixed effect what Student's t makes of it, by degrees of freedom that are found as `ddf` says."""
-    method = freedom(fit, ddf)
+    method = freedom(fit, usual(fit).ddf if ddf == "auto" else ddf)
     estimates, errors = fit.params.beta, np.sqrt(np.diag(method.vcov))
     df = method.df(np.eye(len(estimates)))
     half = scipy.stats.t.ppf(0.5 + level / 2, df) * errors

@@ -117,7 +117,7 @@ def sureness(
         change = space.report_jacobian(psi + step) - space.report_jacobian(psi - step)
         turns[:, j] = np.einsum("ij,ij->i", change, rows) / STEP
     few, score = losses[:FEW].mean(axis=0), scores[:FEW].mean(axis=0)
-    off = np.sqrt(np.diag(inverse @ scatter(scores) @ inverse) / len(scores))
+    off = np.sqrt(np.diag(scatter(scores @ inverse.T)) / len(scores))
     is_sharp = off[space.num_fixed :].max(initial=0.0) < LEFT
     for i in () if is_sharp else np.flatnonzero(asked):
         size = float(np.sqrt(variances[i]))

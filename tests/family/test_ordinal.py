@@ -262,7 +262,7 @@ UNKNOWN = {
     "sratio(cauchit)": "the sratio family has no link 'cauchit'",
     "cumulative(probit, logit)": "the family 'cumulative(probit, logit)' is not written",
     "cumulative(threshold=symmetric)": "the family 'cumulative(threshold=symmetric)' is not written",
-    "cumulative()": "the family 'cumulative()' is not written",
+    "cumulative(,)": "the family 'cumulative(,)' is not written",
 }
 
 

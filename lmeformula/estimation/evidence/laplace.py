@@ -8,13 +8,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.certificate import Claim
-from lmeformula.estimation.claims import (
-    LEAST_DIFFERENCE,
-    MOST_GAIN,
-    ROUNDING,
-    Bound,
-    Evidence,
-)
+from lmeformula.estimation.claims import LEAST_DIFFERENCE, MOST_GAIN, ROUNDING, Bound, Evidence
 from lmeformula.estimation.coordinates import Arrival
 from lmeformula.estimation.evidence.faces import bounds_of, extrapolated
 from lmeformula.likelihood.laplace.ends import on_faces
@@ -24,7 +18,6 @@ from lmeformula.likelihood.laplace.modes import gradient
 from lmeformula.likelihood.laplace.next_term import NextTerm, next_term
 from lmeformula.likelihood.quadrature.integral import Integral
 from lmeformula.likelihood.quadrature.marginal import Quadrature
-from lmeformula.model.compile import Model
 
 # So much of a log-likelihood makes no difference to what is inferred from it, and so much is numerical error.
 NEAR, ENOUGH = 0.5, 1e-4
@@ -82,21 +75,16 @@ def approximated(
         second=second,
         allowed=LEAST_DIFFERENCE + ROUNDING * (abs(second) + at.model.design.num_observations),
         way="the mode that is reached from zero",
-        further=(_integrated(at.model, found, again.mode),) if is_claimed else (),
+        further=(_integrated(found, again.mode),) if is_claimed else (),
     )
 
 
-def _integrated(model: Model, found: LaplaceFit, mode: Mode) -> Claim:
+def _integrated(found: LaplaceFit, mode: Mode) -> Claim:
     """What is claimed of how effects were integrated out."""
     marginal = found.problem.marginal
     if isinstance(marginal, Quadrature):
         return settled(marginal.integral(found.problem, mode))
-    term = next_term(found.problem, mode, NEAR)
-    most = 0.0 if model.family.has_chances else math.inf
-    names = tuple(
-        np.array(model.space.names, object)[model.space.num_fixed : model.space.own_slice.start]
-    )
-    return nearness(term, most - found.approximation.value, names)
+    return nearness(next_term(found.problem, mode, NEAR))
 
 
 def settled(integral: Integral) -> Claim:
@@ -105,26 +93,17 @@ def settled(integral: Integral) -> Claim:
     return Claim("integration", integral.error <= ENOUGH, integral.error, ENOUGH, (), words)
 
 
-def nearness(term: NextTerm, most: float = math.inf, names: tuple[str, ...] = ()) -> Claim:
-    """What the next term of Laplace's series says of the approximation: near, open how near, or no likelihood.
+def nearness(term: NextTerm) -> Claim:
+    """What the next term of Laplace's series says of the approximation: near, or open how near.
 
-    Args:
-      term: the next term.
-      most: what the log-likelihood can be above the approximation, as no chance is above one.
-      names: of the parameters of the effects.
     Example:
-      >>> nearness(NextTerm(0.03, 0.01, 0.02)).holds, nearness(NextTerm(22.0, 1.3, 21.0)).holds
+      >>> nearness(NextTerm(0.03, 0.01)).holds, nearness(NextTerm(22.0, 1.3)).holds
       (True, None)
-      >>> nearness(NextTerm(9e4, 2e4, 5e4), 145.0).holds
-      False
     """
     away = f"{term.value:+.2g} (± {term.error:.1g})"
     words = f"the next term of its series takes the log-likelihood {away} away from Laplace's"
     if abs(term.value) + term.error <= NEAR:
         return Claim("approximation", True, abs(term.value), NEAR, (), words)
-    if math.isfinite(term.value) and term.typical > most:
-        words += ", where a chance would be above one: the maximum is none of the likelihood's"
-        return Claim("approximation", False, abs(term.value), most, names, words)
     if not math.isfinite(term.value):
         words = "the density is not finite over all that Laplace's approximation covers"
     words += "; method='mcem' is free of that"

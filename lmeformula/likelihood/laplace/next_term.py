@@ -28,17 +28,10 @@ FIRST, TOLD = 16, 4.0
 
 
 class NextTerm(NamedTuple):
-    """The next term; infinite where the density is not finite over all draws.
-
-    Attributes:
-      value: the term.
-      error: its Monte Carlo error.
-      typical: the median of what draws say of it: where few draws say all, the mean is not known yet.
-    """
+    """The next term, and its Monte Carlo error; infinite where the density is not finite over all draws."""
 
     value: float
     error: float
-    typical: float
 
 
 def next_term(problem: Problem, mode: Mode, bound: float = math.nan, seed: int = 0) -> NextTerm:
@@ -60,9 +53,8 @@ def next_term(problem: Problem, mode: Mode, bound: float = math.nan, seed: int =
         more = min(max(FIRST, len(values)), number - len(values))
         values = np.append(values, _pairs(problem, mode, rng.normal(size=(more, len(mode.u)))))
         if not np.isfinite(values).all():
-            return NextTerm(math.inf, math.inf, math.inf)
-        error = float(values.std(ddof=1) / math.sqrt(len(values)))
-        found = NextTerm(float(values.mean()), error, float(np.median(values)))
+            return NextTerm(math.inf, math.inf)
+        found = NextTerm(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))))
         if abs(abs(found.value) - bound) > TOLD * found.error:
             break
     return found

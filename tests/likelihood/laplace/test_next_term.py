@@ -72,7 +72,7 @@ def test_one_beyond_all_numbers_is_infinite():
         return slopes._replace(values=slopes.values + 1e200 * (eta - mode.eta))
 
     rows = problem.rows._replace(slopes=lopsided)
-    assert next_term(problem._replace(rows=rows), mode) == (np.inf, np.inf, np.inf)
+    assert next_term(problem._replace(rows=rows), mode) == (np.inf, np.inf)
 
 
 def test_a_gaussian_density_has_none():
@@ -132,16 +132,12 @@ def test_much_for_each_effect_is_said_in_the_first_line(link):
     assert "far from the likelihood" in str(fit).splitlines()[0]
 
 
-def test_where_chances_would_be_above_one_there_is_no_maximum():
-    """With slopes Laplace's maximum is at an sd of fifty; it had been called one."""
+def test_slopes_of_groups_that_are_alike_are_said_to_be_far():
+    """Laplace's maximum is at an sd of fifty, the likelihood's at none."""
     data = all_alike(200) | {"y": np.repeat(np.arange(200) % 9 < 3, 2).astype(int)}
     fit = lf.fit("y ~ x + (x | g)", data, "bernoulli", method="laplace")
-    assert fit.outcome is lf.Outcome.DIVERGED
-    claim = fit.certificate["approximation"]
-    assert claim.holds is False
-    assert claim.names == ("sd(g:Intercept)", "sd(g:x)", "cor(g:Intercept,x)")
-    assert "above one" in claim.words
-    assert claim.figure > -fit.loglik.value
+    assert "far from the likelihood" in " ".join(str(fit).split())
+    assert fit.certificate["approximation"].holds is None
 
 
 def test_fits_of_folds_do_not_ask():
