@@ -20,7 +20,7 @@ from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.requested import Requested, parts
 from lmeformula.rows import like, parquet_file, parquet_target
-from lmeformula.rows.files import file_names
+from lmeformula.rows.files import is_read_from
 from lmeformula.rows.machine import GIB, machine_memory
 
 # In pandas, or a pyarrow table.
@@ -123,11 +123,11 @@ def _as_table(answer: Answer, has_labels: bool) -> Any:
 
 
 def _check_is_other(target: Path, newdata: object) -> None:
-    """Refuse to replace a file that the rows are read from."""
+    """Refuse to replace a file that the rows are read from, and to write one more of them."""
     if not isinstance(newdata, str | os.PathLike):
         return
-    place = target.resolve()
-    if any(Path(name).resolve() == place for name in file_names(os.fsdecode(newdata))):
+    if is_read_from(os.fsdecode(newdata), target):
         raise FormulaDataError(
-            f"{target} is a file that the rows are read from", hint="Write to another one."
+            f"{target} is a file that the rows are read from, or would be the next time",
+            hint="Write to another one.",
         )

@@ -151,13 +151,26 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def file_names(path: str) -> list[str]:
-    """The files that a path means, sorted.
+def is_read_from(path: str, file: Path) -> bool:
+    """Whether rows are read from a Parquet file where they are read from a path, or would be were it there.
 
+    Args:
+      path: as `files_source` takes it.
+      file: the file, which need not be there.
     Raises:
-      FormulaDataError: if there are none.
+      FormulaDataError: if the path means no files.
     """
-    return _found(path).names
+    place, target = located(path), file.resolve()
+    if any(Path(name).resolve() == target for name in _found(path).names):
+        return True
+    if place.is_dir():
+        return target.is_relative_to(place.resolve())
+    # A name is compared part by part; "**" is any number of folders.
+    folders, here = place.parent, target.parent
+    if "**" in folders.parts:
+        above = Path(*folders.parts[: folders.parts.index("**")]).resolve()
+        return here.is_relative_to(above) and target.match(place.name)
+    return target.match(str(Path.cwd() / place))
 
 
 def _found(path: str) -> _Found:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lmeformula.errors import FormulaDataError
-from lmeformula.rows.dictionaries import with_named_levels
+from lmeformula.rows.dictionaries import Orders, with_named_levels
 from lmeformula.rows.machine import GIB, machine_memory
 from lmeformula.rows.poured import InFile, Poured
 from lmeformula.rows.source import Source, reading
@@ -87,6 +87,7 @@ def _gathered(source: Source, wanted: list[str], row_bytes: RowBytes, files: Exi
     parts: dict[str, list[Any]] = {name: [] for name in wanted}
     poured: dict[str, Poured] = {}
     texts: set[str] = set()
+    orders = Orders()
     num_rows = 0
     for block in _blocks(source, wanted):
         num_rows += block.num_rows
@@ -95,6 +96,7 @@ def _gathered(source: Source, wanted: list[str], row_bytes: RowBytes, files: Exi
             if _is_text(column.type):
                 texts.add(name)
             parts[name].append(compact(column))
+            orders.check(name, parts[name][-1])
             if len(parts[name]) % MOST_DICTIONARIES == 0:
                 parts[name] = [_together(name, parts[name])]
         # Where the number of rows is known all this is known after the first block.

@@ -9,6 +9,7 @@ import numpy as np
 
 from lmeformula.arrays import Ints
 from lmeformula.errors import FormulaDataError
+from lmeformula.rows.dictionaries import Orders
 from lmeformula.rows.gather import compact
 from lmeformula.rows.source import Source, reading
 
@@ -47,10 +48,13 @@ def merged(source: Source, names: list[str], frequency: str | None = None) -> Me
     held: list[Any] = []
     num_rows = num_held = 0
     last = FEWEST
+    orders = Orders()
     with reading(source.name, f"What was asked for: the columns {', '.join(names)}."):
         wanted = [*names, *([] if frequency is None else [frequency])]
         for block in source.blocks(wanted):
             columns = [compact(block.column(place)) for place in range(len(names))]
+            for name, column in zip(names, columns, strict=True):
+                orders.check(name, column)
             first = np.arange(num_rows, num_rows + block.num_rows)
             beside = [pa.array(first), pa.array(_times(block, len(names), frequency))]
             # By place: a column may be called anything.

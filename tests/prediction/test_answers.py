@@ -198,6 +198,14 @@ def test_what_cannot_be_written_is_said(normal: Any, path: Path, tmp_path: Path)
         normal.predict(path, to="out.csv")
     with pytest.raises(lf.FormulaDataError, match="is a file that the rows are read from"):
         normal.predict(path, to=str(path))
+    # What is written would be more rows of the same source.
+    for source in (path.parent, path.parent / "*.parquet", path.parent / "**" / "*.parquet"):
+        with pytest.raises(lf.FormulaDataError, match="or would be the next time"):
+            normal.predict(source, new_levels="population", to=path.parent / "more.parquet")
+    assert normal.predict(
+        path.parent / "new*.parquet", new_levels="population", to=path.parent / "more.parquet"
+    )
+    (path.parent / "more.parquet").unlink()
     with pytest.raises(FileNotFoundError, match="nowhere"):
         normal.predict(path, new_levels="population", to=tmp_path / "nowhere" / "out.parquet")
     with pytest.raises(lf.FormulaDataError, match="the data has no rows"):

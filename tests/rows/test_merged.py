@@ -128,6 +128,15 @@ def test_other_columns_are_known_and_not_there() -> None:
         lf.design("mean ~ b + (1 | g)", ds.dataset(table()), merge=True)
 
 
+def of_two_orders() -> ds.Dataset:
+    whole, place = table(), table().column_names.index("a")
+    parts = []
+    for levels in (["u", "v"], ["v", "u"]):
+        codes = pa.DictionaryArray.from_arrays([0, 1] * 300, levels, ordered=True)
+        parts.append(whole.set_column(place, "a", codes))
+    return ds.dataset(parts)
+
+
 @pytest.mark.parametrize(
     ("data", "arguments", "problem"),
     [
@@ -136,6 +145,7 @@ def test_other_columns_are_known_and_not_there() -> None:
         (ds.dataset(table()), {"frequency": "other"}, "not all whole numbers"),
         (ds.dataset(table()), {"frequency": "x"}, "not all whole numbers"),
         (ds.dataset(table()), {"frequency": "none"}, "'none'"),
+        (of_two_orders(), {}, "'a' has ordered categories that differ"),
     ],
 )
 def test_what_cannot_be_merged_is_refused(

@@ -338,6 +338,16 @@ def test_blocks_with_other_names_are_one_factor() -> None:
     assert summary(found) == summary(column_of(open_frame(frame), "g"))
 
 
+def test_ordered_categories_may_lack_the_last_ones(tmp_path: Path) -> None:
+    for name, levels in {"a": ["low"], "b": ["low", "high"], "c": ["low"]}.items():
+        column = pd.Categorical(levels, levels, ordered=True)
+        pd.DataFrame({"x": column}).to_parquet(tmp_path / f"{name}.parquet")
+    found = column_of(open_frame(tmp_path), "x")
+    assert isinstance(found, Categories)
+    assert (found.levels, found.ordered) == (("low", "high"), True)
+    assert found.codes.tolist() == [0, 0, 1, 0]
+
+
 def test_a_column_of_several_number_types_is_of_the_widest(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": pa.array([1, 2], pa.int32())}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"x": pa.array([0.5, NA])}), tmp_path / "b.parquet")
@@ -360,6 +370,13 @@ def of_two_types(folder: Path) -> Path:
     return folder
 
 
+def of_two_orders(folder: Path) -> Path:
+    for name, levels in {"a": ["low", "high"], "b": ["low", "mid", "high"]}.items():
+        column = pd.Categorical(["low", "high"], levels, ordered=True)
+        pd.DataFrame({"x": column}).to_parquet(folder / f"{name}.parquet")
+    return folder
+
+
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no file": (lambda folder: folder / "none.parquet", "there is no file"),
     "no match": (lambda folder: folder / "*.csv", "there is no file"),
@@ -367,6 +384,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a damaged file": (lambda folder: write(folder, a_parquet=b"PAR1....") / "a.parquet", "cannot be read"),
     "both kinds": (lambda folder: write(folder, a_csv=b"x\n1\n", b_csv=b"PAR1") / "*.csv", "and others"),
     "types that do not fit": (of_two_types, "cannot be read"),
+    "orders that differ": (of_two_orders, "to the next: low < high; and low < mid < high"),
     "an empty file": (lambda folder: write(folder, a_csv=b"") / "a.csv", "the data has no columns"),
     "a name with a zero": (lambda _: "a\0b", "there is no file"),
     "an empty name": (lambda _: "", "there is no file"),
