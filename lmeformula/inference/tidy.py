@@ -12,6 +12,7 @@ from scipy.special import ndtr
 from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
 from lmeformula.inference.ddf import METHODS, freedom, usual
+from lmeformula.inference.ratios import check_ratios
 from lmeformula.inference.wald import wald_interval
 from lmeformula.prediction.intervals import cutoff
 from lmeformula.prediction.parameters import parameters
@@ -38,9 +39,28 @@ class Estimate(NamedTuple):
         """The p-value for reading."""
         return p_text(self.p_value)
 
+    @property
+    def exponentiated(self) -> Estimate:
+        """With the exponentials of estimate and interval, errors by the delta method, and the same test."""
+        with np.errstate(over="ignore"):
+            ratio, low, high = np.exp([self.estimate, self.conf_low, self.conf_high]).tolist()
+        return self._replace(
+            estimate=ratio,
+            std_error=ratio * self.std_error,
+            conf_low=low,
+            conf_high=high,
+            mc_error=ratio * self.mc_error,
+        )
 
-@kinds.takes(level=kinds.coverage, ddf=kinds.one_of(None, *METHODS))
-def tidy(fit: FittedModel, level: float = 0.95, *, ddf: str | None = "auto") -> pd.DataFrame:
+
+@kinds.takes(level=kinds.coverage, ddf=kinds.one_of(None, *METHODS), exponentiate=kinds.flag)
+def tidy(
+    fit: FittedModel,
+    level: float = 0.95,
+    *,
+    ddf: str | None = "auto",
+    exponentiate: bool = False,
+) -> pd.DataFrame:
     """Lay all parameters out as a data frame, one a row.
 
     Intervals and tests are Wald's, from the standard errors. Those of standard deviations are
@@ -55,13 +75,30 @@ def tidy(fit: FittedModel, level: float = 0.95, *, ddf: str | None = "auto") -> 
         then are the adjusted ones): their intervals and tests are then Student's t, and there is a column df
         after statistic. None or "none": z. "auto", the default, is Satterthwaite's for Gaussian fits, unless
         they are large or were saved without their rows, and z for others.
+      exponentiate: give exp(estimate) of the fixed effects, such as odds ratios, with the exponentials of the
+        ends of their intervals and, by the delta method, exp(estimate) * std_error; statistic and p_value stay
+        those of the effect itself. This is broom.mixed's rule. Thresholds and other parameters stay.
     Returns:
       frame: columns effect ("fixed", "sd", "cor", "residual", "family"), group, term, estimate, std_error,
         statistic, p_value, conf_low, conf_high, mc_error; NaN where there is no such number.
     Raises:
-      ModelError: if the level is not between 0 and 1.
+      ModelError: if the level is not between 0 and 1; for exponentials of effects by a link that is no
+        logarithm, such as identity or probit.
+    Example:
+      >>> import lmeformula as lf
+      >>> cbpp = lf.datasets.load("cbpp")
+      >>> herds = lf.fit("incidence | trials(size) ~ period + (1 | herd)", cbpp, "binomial", method="laplace")
+      >>> herds.tidy(exponentiate=True).loc[1:3, ["term", "estimate", "conf_low", "conf_high"]].round(2)
+                term  estimate  conf_low  conf_high
+      1  period[T.2]      0.37      0.20       0.68
+      2  period[T.3]      0.32      0.17       0.61
+      3  period[T.4]      0.21      0.09       0.48
     """
-    frame = pd.DataFrame(parameter_tests(fit, ddf, level), columns=list(Estimate._fields))
+    rows = parameter_tests(fit, ddf, level)
+    if exponentiate:
+        check_ratios(fit)
+        rows = [row.exponentiated if row.effect == "fixed" else row for row in rows]
+    frame = pd.DataFrame(rows, columns=list(Estimate._fields))
     return frame if np.isfinite(frame["df"]).any() else frame.drop(columns="df")
 
 

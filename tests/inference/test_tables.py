@@ -6,9 +6,11 @@ import math
 from dataclasses import fields, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lmeformula.errors import ModelError
+from lmeformula.inference.ratios import check_ratios
 from lmeformula.inference.tables import (
     Reference,
     coefficient_table,
@@ -17,7 +19,7 @@ from lmeformula.inference.tables import (
     reference_of,
     variance_table,
 )
-from lmeformula.inference.tidy import glance, tidy
+from lmeformula.inference.tidy import Estimate, glance, tidy
 from lmeformula.model import compile
 from lmeformula.prediction.parameters import parameters
 from lmeformula.text.table import Column, Table
@@ -145,3 +147,40 @@ def test_glance_is_one_row_of_facts():
 def test_parameter_table_lists_all_parameters():
     fit = fake_fit()
     assert cells(parameter_table(fit), "") == fit.param_names
+
+
+def test_exponentiated_effects_are_by_the_rule_of_broom():
+    """broom.mixed: exp of estimate and ends, exp(estimate) times the standard error, the test as it was."""
+    fit = fake_mcem_fit(family="poisson")
+    plain, ratios = tidy(fit, ddf=None), tidy(fit, ddf=None, exponentiate=True)
+    is_fixed = (plain["effect"] == "fixed").to_numpy()
+    ends = ["estimate", "conf_low", "conf_high"]
+    np.testing.assert_allclose(ratios[is_fixed][ends], np.exp(plain[is_fixed][ends]))
+    # Of 0.9 with error 0.1, by hand.
+    assert ratios["std_error"][1] == pytest.approx(0.1 * 2.459603, rel=1e-6)
+    errors = ratios["mc_error"] / plain["mc_error"]
+    np.testing.assert_allclose(errors[is_fixed], ratios["estimate"][is_fixed])
+    tests = ["effect", "group", "term", "statistic", "p_value"]
+    pd.testing.assert_frame_equal(ratios[tests], plain[tests])
+    pd.testing.assert_frame_equal(ratios[~is_fixed], plain[~is_fixed])
+
+
+@pytest.mark.parametrize(
+    ("family", "link"), [("gaussian", "identity"), ("bernoulli(probit)", "probit")]
+)
+def test_effects_without_a_logarithm_have_no_exponentials(family, link):
+    with pytest.raises(ModelError, match=f"effects on mu have the {link} link"):
+        tidy(fake_fit(family=family), ddf=None, exponentiate=True)
+
+
+@pytest.mark.parametrize(
+    "family", ["poisson", "bernoulli", "bernoulli(cloglog)", "nbinom2", "beta", "cumulative"]
+)
+def test_effects_of_logarithms_have_exponentials(family):
+    check_ratios(fake_fit(family=family))
+
+
+def test_an_effect_far_out_has_an_infinite_ratio():
+    row = Estimate("fixed", "", "x", 800.0, 1.0, 800.0, np.nan, 0.0, 798.0, 802.0, 0.0)
+    assert row.exponentiated[3:5] == (math.inf, math.inf)
+    assert row._replace(estimate=-800.0).exponentiated[3:5] == (0.0, 0.0)
