@@ -22,6 +22,7 @@ from lmeformula.prediction.requested import Requested, parts
 from lmeformula.rows import like, parquet_file, parquet_target
 from lmeformula.rows.files import is_read_from
 from lmeformula.rows.machine import GIB, machine_memory
+from lmeformula.rows.written import check_replaced
 
 # In pandas, or a pyarrow table.
 Answer: TypeAlias = Any
@@ -47,7 +48,7 @@ def answered(
         which is its path where `newdata` is a path, a table in memory, or None.
     Raises:
       FormulaDataError: if the name of the file does not end in .parquet, or it is one that the rows are read
-        from.
+        from, or that holds something else than an earlier answer.
       ModelError: if an answer in memory does not fit there.
       OSError: if the file cannot be written.
     """
@@ -55,6 +56,7 @@ def answered(
         return _together((work(asked), asked.index) for asked in blocks)
     target = parquet_target(to)
     _check_is_other(target, newdata)
+    check_replaced(target)
     with parquet_file(target) as write:
         for asked in blocks:
             write(_as_table(work(asked), asked.has_labels))

@@ -12,6 +12,9 @@ from lmeformula.errors import FormulaDataError, MissingLibraryError
 from lmeformula.files import located, whole_file
 
 SUFFIX = ".parquet"
+# Stands in the files that are written here. No other file is replaced: it may hold the rows themselves, and
+# lazy frames and relations do not say where theirs are.
+MARK = {b"lmeformula": b"answer"}
 
 
 def parquet_target(path: str | os.PathLike[str]) -> Path:
@@ -35,6 +38,31 @@ def parquet_target(path: str | os.PathLike[str]) -> Path:
             hint='Install it with: pip install "lmeformula[big]".',
         ) from error
     return target
+
+
+def check_replaced(target: Path) -> None:
+    """See that nothing is lost where a file is to be written.
+
+    Raises:
+      FormulaDataError: if something stands there that was not written here.
+    """
+    if target.is_dir() or (target.is_file() and not _is_answer(target)):
+        raise FormulaDataError(
+            f"{target} is there, and is no answer that was written before",
+            hint="Remove it, or write elsewhere: it may hold your data.",
+        )
+
+
+def _is_answer(path: Path) -> bool:
+    """Whether a file was written here."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return False
+    return MARK.items() <= found.items()
 
 
 @contextmanager
@@ -68,7 +96,8 @@ def parquet_file(target: Path) -> Iterator[Callable[[Any], None]]:
         def write(table: Any) -> None:
             nonlocal writer
             if writer is None:
-                writer = pq.ParquetWriter(file, table.schema)
+                known = table.schema.metadata or {}
+                writer = pq.ParquetWriter(file, table.schema.with_metadata({**known, **MARK}))
             try:
                 fitting = table.cast(writer.schema)
             except (pa.ArrowException, ValueError) as error:

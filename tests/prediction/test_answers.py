@@ -178,6 +178,14 @@ def test_a_file_keeps_labels_of_rows_in_memory(
     pd.testing.assert_series_equal(found, normal.predict(named, new_levels="population"))
 
 
+@pytest.mark.parametrize("kind", SOURCES)
+def test_the_file_behind_the_rows_is_not_replaced(kind: str, normal: Any, path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(lf.FormulaDataError, match=r"rows are read from|no answer that was written"):
+        normal.predict(SOURCES[kind][0](path), new_levels="population", to=path)
+    assert path.read_bytes() == before
+
+
 def test_a_file_is_there_whole_or_not_at_all(
     normal: Any, new: pd.DataFrame, tmp_path: Path, monkeypatch: Any
 ) -> None:
