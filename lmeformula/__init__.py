@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from lmeformula.formula import parse as parse
     from lmeformula.inference.anova import anova as anova
     from lmeformula.inference.compare import compare as compare
+    from lmeformula.inference.model_table import table as table
     from lmeformula.inference.power import power as power
     from lmeformula.model import Model as Model
     from lmeformula.model import compile as compile
@@ -73,6 +74,7 @@ _HOME = {
     "anova": "inference.anova",
     "compare": "inference.compare",
     "power": "inference.power",
+    "table": "inference.model_table",
     "Outcome": "em.outcome",
     "show_versions": "versions",
 }
@@ -116,6 +118,7 @@ __all__ = [
     "power",
     "show_versions",
     "sklearn",
+    "table",
 ]
 
 

@@ -172,6 +172,7 @@ def calls_of_the_package() -> Iterator[Call]:
     yield call("load", lf.load, path=saved())
     yield call("anova", lf.anova)
     yield call("compare", lf.compare)
+    yield call("table", functools.partial(lf.table, gaussian()), lf.table)
     yield call(
         "Family",
         lf.Family,

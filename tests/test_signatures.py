@@ -121,7 +121,7 @@ def test_a_fit_takes_what_its_stages_take() -> None:
     assert mine == behind
 
 
-FRONT = ("fit", "parse", "design", "compile", "estimate", "load", "compare")
+FRONT = ("fit", "parse", "design", "compile", "estimate", "load", "compare", "table")
 CALLS = {
     **{f"Fit.{name}": method for name, method in methods(lf.Fit).items()},
     **{f"Plots.{name}": method for name, method in methods(Plots).items()},
