@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+DOCS := $(VENV)/.docs
 
 # TensorFlow has packages for these; other interpreters are passed over.
 FIND_PYTHON := for p in "$(PYTHON)" python3.13 python3.12 python3.11; do \
@@ -13,7 +14,7 @@ FIND_PYTHON := for p in "$(PYTHON)" python3.13 python3.12 python3.11; do \
 	then echo "$$p"; exit; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench bench-scale bench-simulate bench-truth bench-memory bench-parts clean clean-all
+.PHONY: help demo test test-all lint format docs bench bench-scale bench-simulate bench-truth bench-memory bench-parts clean clean-all
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +36,9 @@ lint: $(READY) ## check style, formatting and types
 format: $(READY) ## rewrite the code in the project's format
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
+
+docs: $(DOCS) ## build the documentation site, into build/site; warnings are errors
+	PYTHONPATH=docs $(VENV)/bin/zensical build --clean --strict
 
 bench: $(READY) ## compare with other packages, into benchmarks/RESULTS.md (ARGS="--slow", PEERS_PYTHON=...)
 	$(RUN) benchmarks/compare.py $(ARGS)
@@ -81,3 +85,7 @@ $(READY): pyproject.toml
 	fi
 	$(RUN) -m pip install --disable-pip-version-check --progress-bar off --quiet --editable '.[all,dev]'
 	@echo '$(CURDIR)' > $(READY)
+
+$(DOCS): $(READY)
+	$(RUN) -m pip install --disable-pip-version-check --progress-bar off --quiet --editable '.[docs]'
+	@touch $(DOCS)

@@ -1,4 +1,4 @@
-"""What the documents show is run: README's Python and commands, and every script and session in examples/.
+"""What the documents show is run: README's Python and commands, what is in examples/, and the site's pages.
 
 In README.md a ```python block is executed, the blocks one after the other in one namespace; one with
 `>>>` prompts is a doctest. In a ```console block every `$ lmeformula ...` line is run, and where output is
@@ -9,6 +9,8 @@ LMEFORMULA_QUICK=1, which a heavy example may heed by taking fewer rows.
 from __future__ import annotations
 
 import doctest
+import importlib
+import operator
 import os
 import re
 import shlex
@@ -18,10 +20,16 @@ from pathlib import Path
 
 import pytest
 
+import lmeformula as lf
+from lmeformula.arguments.elsewhere import IN_R, OF_A_FIT, OF_THE_PACKAGE
+from lmeformula.arguments.methods import Method
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SESSIONS = sorted((ROOT / "examples").glob("*.md"))
+SITE = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+PAGES = sorted((ROOT / "docs" / "pages").glob("*.md"))
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -126,6 +134,77 @@ def test_session(session: Path, quick: dict[str, str]) -> None:
     text = session.read_text(encoding="utf-8")
     assert blocks(text, "python")
     run_python_blocks(text, session.name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_page(page: Path, quick: dict[str, str]) -> None:
+    run_python_blocks(page.read_text(encoding="utf-8"), page.name)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    assert sorted(re.findall(r": (\w+\.md)$", SITE, re.M)) == [page.name for page in PAGES]
+
+
+def test_what_pages_include_is_there() -> None:
+    for page in PAGES:
+        for name in re.findall(r'^--8<-- "(.*)"$', page.read_text(encoding="utf-8"), re.M):
+            path, _, part = name.partition(":")
+            text = (ROOT / path).read_text(encoding="utf-8")
+            if part and not part.endswith(":"):
+                for edge in ("start", "end"):
+                    assert text.count(f"--8<-- [{edge}:{part}]") == 1, f"{page.name}: {name}"
+
+
+def rows(text: str) -> dict[str, str]:
+    """First cell -> second cell of tables with two columns, whose first is code."""
+    found = re.findall(r"^\| `([^`|]+)` \| ((?:[^|\n]|\\\|)+) \|$", text, re.M)
+    return {first: second.replace("\\|", "|") for first, second in found}
+
+
+def test_words_of_other_packages_are_answered_as_their_page_says() -> None:
+    text = (ROOT / "docs" / "pages" / "elsewhere.md").read_text(encoding="utf-8")
+    assert rows(text) == OF_A_FIT | OF_THE_PACKAGE
+    functions = re.search(r"^These of R are functions here, too: (.*)\.$", text, re.M)
+    assert functions
+    assert set(re.findall(r"`lf\.(\w+)`", functions[1])) == IN_R
+
+
+def headings(name: str) -> dict[str, str]:
+    """Heading -> what it documents, on a page of the reference."""
+    text = (ROOT / "docs" / "pages" / name).read_text(encoding="utf-8")
+    found = re.findall(r'^::: ([\w.]+)\n    options: { heading: "([^"]+)"', text, re.M)
+    assert len(found) == text.count(":::")
+    return {heading: documented for documented, heading in found}
+
+
+def object_at(path: str) -> object:
+    """What is documented, a module or what stands in one."""
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError:
+        module, _, name = path.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+
+def test_the_reference_has_every_public_name() -> None:
+    shown = headings("api.md")
+    public = {name for name in lf.__all__ if not name.endswith(("Error", "Errors", "Warning"))}
+    spaces = {"em": set(lf.em.__all__) - {"Outcome"}, "datasets": set(lf.datasets.__all__)}
+    expected = {f"lf.{name}" for name in public - spaces.keys() - {"Fit"}} | {"lf.errors"}
+    expected |= {f"lf.{space}.{name}" for space, names in spaces.items() for name in names}
+    assert shown.keys() >= expected
+    for heading, path in shown.items():
+        assert object_at(path) is operator.attrgetter(heading.removeprefix("lf."))(lf), heading
+
+
+def test_the_reference_has_every_method_of_a_fit() -> None:
+    shown = headings("fit.md")
+    methods = {name for name, value in vars(lf.Fit).items() if isinstance(value, Method)}
+    assert {
+        f"fit.{name}" for name in methods | {"anova", "certificate", "diagnostics"}
+    } < shown.keys()
+    for heading, path in shown.items():
+        assert object_at(path).__doc__, heading
 
 
 def test_every_part_after_the_fit_has_an_example() -> None:
