@@ -13,6 +13,7 @@ import scipy.special
 
 from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
+from lmeformula.formula.difference import difference
 from lmeformula.history import error_of_difference
 from lmeformula.inference.comparable import A_FIT, caveats, check_comparable
 from lmeformula.text.render import to_html, to_text
@@ -54,6 +55,7 @@ class Compared:
       p_low, p_high: p at 1.96 Monte Carlo errors to either side of chisq.
       verdict: "significant" or "not significant" where p_low and p_high lie to one side of the level, else
         "undecided".
+      change: the terms that its formula adds to that of the fit before and leaves out, "+ x - (1 | g)".
     """
 
     formula: str
@@ -71,6 +73,7 @@ class Compared:
     p_low: float | None = None
     p_high: float | None = None
     verdict: str = ""
+    change: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -110,8 +113,13 @@ class Anova:
             f"{number}: {m.formula}" + ("" if is_of_one else f", {m.family}")
             for number, m in enumerate(rows, 1)
         )
+        changes = tuple(
+            f"{number} against {number - 1}: {m.change}"
+            for number, m in enumerate(rows, 1)
+            if m.change
+        )
         columns = (numbers, *columns_of(rows, shown))
-        return Table("Likelihood-ratio tests", columns, labels + self.notes)
+        return Table("Likelihood-ratio tests", columns, labels + changes + self.notes)
 
     def __repr__(self) -> str:
         return to_text(self.to_table())
@@ -191,6 +199,7 @@ def _tested(smaller: FittedModel, larger: FittedModel, level: float) -> Compared
         p_low=low,
         p_high=high,
         verdict=verdict,
+        change=difference(smaller.formula, larger.formula),
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.formula.difference import difference
 from lmeformula.history import error_of_difference
 from lmeformula.inference.anova import CRITERIA, alone
 from lmeformula.inference.comparable import A_FIT, check_criteria
@@ -25,7 +26,8 @@ def compare(*fits: FittedModel, by: str = "AIC") -> pd.DataFrame:
     Returns:
       frame: a row for each fit, the best one first: formula, family, npar, logLik, mc_error (of logLik),
         AIC, BIC; delta, what its criterion has more than the best one's, and delta_mc_error, the Monte
-        Carlo error of that; and weight, the share of exp(-delta / 2) in their sum.
+        Carlo error of that; weight, the share of exp(-delta / 2) in their sum; and change, the terms that its
+        formula adds to that of the best one and leaves out, "+ x - (1 | g)".
     Raises:
       ModelError: for fits whose likelihoods cannot be compared: other rows, responses or weights, densities
         of other numbers, or restricted likelihoods of different fixed effects.
@@ -56,4 +58,7 @@ def compare(*fits: FittedModel, by: str = "AIC") -> pd.DataFrame:
     logliks = [fits[place].loglik for place in order]
     errors = [0.0, *(2.0 * error_of_difference(logliks[0], other) for other in logliks[1:])]
     weight = np.exp(-0.5 * delta)
-    return frame.assign(delta=delta, delta_mc_error=errors, weight=weight / weight.sum())
+    changes = [difference(fits[order[0]].formula, fits[place].formula) for place in order]
+    return frame.assign(
+        delta=delta, delta_mc_error=errors, weight=weight / weight.sum(), change=changes
+    )

@@ -61,6 +61,7 @@ Likelihood-ratio tests
 2     6  1763.94  1783.10  -875.97  42.14   2  <1e-9
 1: Reaction ~ Days + (1 | Subject)
 2: Reaction ~ Days + (Days | Subject)
+2 against 1: + (1 + Days | Subject) - (1 | Subject)
 2: tests variances against zero, the edge of what they can be, where the chi-
 square distribution gives too large a p."""
 

@@ -30,6 +30,10 @@ def test_fits_come_in_the_order_of_their_criterion():
     np.testing.assert_allclose(found["delta"], aic[order] - aic.min())
     weights = np.exp(-0.5 * (aic - aic.min()))
     np.testing.assert_allclose(found["weight"], (weights / weights.sum())[order])
+    change = {"YEAR": "+ HEIGHT - YEAR", "HEIGHT": "+ YEAR - HEIGHT"}
+    best = found["formula"][0]
+    other = next(text for name, text in change.items() if name in best)
+    assert found["change"].tolist() == ["" if each == best else other for each in found["formula"]]
     by_bic = lf.compare(*fits, by="BIC")
     assert by_bic["BIC"].is_monotonic_increasing
     np.testing.assert_allclose(by_bic["delta"], by_bic["BIC"] - by_bic["BIC"].min())
