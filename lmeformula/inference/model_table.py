@@ -236,6 +236,6 @@ def _warnings(names: Sequence[str], fits: Sequence[FittedModel]) -> list[str]:
             check_criteria(fits[0], fit)
         except LmeFormulaError as error:
             notes.append(
-                f"logLik and AIC of {names[0]} and {name} are not comparable: {error.problem}."
+                f"logLik and AIC of {names[0]} and {name} cannot be compared: {error.problem}."
             )
     return notes

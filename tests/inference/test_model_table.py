@@ -28,7 +28,7 @@ def test_fits_of_different_families_stand_side_by_side():
     assert row(table, "logLik") == ("-7.25", "-7.25")
     assert row(table, "method") == ("exact, ML", "exact, ML")
     assert list(table.to_frame()) == ["part", "term", "normal", "counts"]
-    assert "normal and counts are not comparable" in table.notes[-1]
+    assert "normal and counts cannot be compared" in table.notes[-1]
     assert not any("cor(" in each.term for each in table.rows)
     assert any("Correlations" in note for note in table.notes)
 
