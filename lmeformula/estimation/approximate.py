@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Floats, Mask
-from lmeformula.certificate import Certificate
+from lmeformula.certificate import Certificate, Claim
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
@@ -163,6 +163,16 @@ def _fit_of(model: Model, start: Start, solver: str, seed: int, began: float) ->
     )
 
 
+NOWHERE = Claim(
+    "density",
+    False,
+    math.nan,
+    math.nan,
+    (),
+    "the density or its integral is not finite where the ascent was, and nothing was estimated",
+)
+
+
 def failed_fit(model: Model, method: str, solver: str, began: float) -> FittedModel:
     """What is left of a fit whose density is finite nowhere it could start: rough parameters, and no errors."""
     space = model.space
@@ -181,7 +191,7 @@ def failed_fit(model: Model, method: str, solver: str, began: float) -> FittedMo
         ),
         loglik=LogLik(math.nan, 0.0, space.size, model.design.num_observations),
         outcome=Outcome.NONFINITE,
-        certificate=None,
+        certificate=Certificate((NOWHERE,)),
         singular=False,
         seconds=since(began),
         ascent=Ascent(0, math.inf),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -185,3 +187,20 @@ def test_what_is_not_determined_is_named():
     assert set(fit.certificate["curvature"].names) == {"sd(g)", "sd(again)"}
     assert "Concerned: " in str(fit.summary())
     assert "certificate  curvature fails" in str(fit.diagnostics)
+
+
+@pytest.mark.parametrize("method", ["laplace", "quadrature"])
+def test_a_fit_that_came_nowhere_says_so(
+    method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nowhere(*given: object) -> None:
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr("lmeformula.estimation.laplace.start_of", nowhere)
+    formula = "incidence | trials(size) ~ period + (1 | herd)"
+    fit = lf.fit(formula, lf.datasets.load("cbpp"), "binomial", method=method)
+    assert fit.outcome is lf.Outcome.NONFINITE
+    assert not fit.certificate.holds
+    for found in (fit, lf.load(fit.save(tmp_path / "fit"))):
+        assert "nothing was estimated" in found.certificate["density"].words
+        assert "became NaN or infinite" in repr(found.summary())
