@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 @kinds.takes(
     formula=kinds.texts,
+    contrasts=unless_kept(kinds.optional(kinds.mapping)),
     functions=unless_kept(kinds.optional(kinds.functions)),
     method=unless_kept(kinds.one_of(*METHODS)),
     reml=unless_kept(kinds.flag),
