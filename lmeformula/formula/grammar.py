@@ -35,13 +35,16 @@ def read_tree(text: str) -> Sides:
     try:
         tree = parser().parse(text, start="formula")
     except UnexpectedInput as unexpected:
-        raise explained(text, unexpected) from None
+        error: FormulaSyntaxError = explained(text, unexpected)
     except TreeError as mistake:
         report = Report(text)
         report.error(mistake.label, mistake.span, **mistake.fields)
-        raise report.errors[0] from None
-    assert isinstance(tree, Sides)
-    return tree
+        error = report.errors[0]
+    else:
+        assert isinstance(tree, Sides)
+        return tree
+    # Out here it has no context: lark's holds the whole parser, which what pickles contexts too cannot take.
+    raise error
 
 
 @cache
