@@ -85,14 +85,6 @@ class Bound(functools.partial[R]):
         # Arguments are taken when it is made.
         functools.update_wrapper(self, function)
 
-    @property
-    def __func__(self) -> Callable[..., R]:
-        return self.func
-
-    @property
-    def __self__(self) -> Any:
-        return self.args[0]
-
     def __get__(self, held: object, owner: type | None = None) -> Bound[R]:
         # It is bound; that it could be is how `help` tells routines.
         return self
@@ -111,10 +103,10 @@ class Bound(functools.partial[R]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Bound):
             return NotImplemented
-        return self.func == other.func and self.__self__ is other.__self__
+        return self.func == other.func and self.args[0] is other.args[0]
 
     def __hash__(self) -> int:
-        return hash((self.func, id(self.__self__)))
+        return hash((self.func, id(self.args[0])))
 
     def __repr__(self) -> str:
         shown = self.__signature__.replace(return_annotation=inspect.Signature.empty)

@@ -12,7 +12,7 @@ from lmeformula.arrays import Floats, Ints
 from lmeformula.design.arguments import read_frequency
 from lmeformula.design.design import Design, NewRows, recipe_of
 from lmeformula.design.frame import Frame, open_frame
-from lmeformula.design.given import Given, in_order
+from lmeformula.design.given import given_beside
 from lmeformula.design.merging import merged_rows
 from lmeformula.design.rebuild import rebuild
 from lmeformula.design.select import select_rows
@@ -72,10 +72,15 @@ def with_rows(
             )
     named = (offset, weights, frequency)
     frame = open_frame(data, lambda columns: columns_of_new_rows(design, columns, named))
-    index = frame.labels
-    offset = in_order("offset", offset, index, frame.num_rows)
-    weights = in_order("weights", weights, index, frame.num_rows)
-    frequency = in_order("frequency", frequency, index, frame.num_rows)
+    given, (offset, weights, frequency) = given_beside(
+        data,
+        frame.labels,
+        frame.num_rows,
+        frame.origin,
+        offset=offset,
+        weights=weights,
+        frequency=frequency,
+    )
     times = read_frequency(frequency, frame)
     each = _each(design, frame, offset, weights)
     rows = each[0].rows
@@ -90,14 +95,6 @@ def with_rows(
         if id(part.design) not in made:
             made[id(part.design)] = _filled(part.design, found, rows, times, frame.num_rows)
         parts.append(replace(part, design=made[id(part.design)]))
-    given = Given(
-        labels=index,
-        weights=None if isinstance(weights, str) else weights,
-        offset=None if isinstance(offset, str) else offset,
-        frequency=None if isinstance(frequency, str) else frequency,
-        origin=frame.origin,
-        data=data,
-    )
     whole = replace(joined(design.formula, tuple(parts)), given=given)
     _check_sums(design.given.sums, whole)
     return whole

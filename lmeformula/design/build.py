@@ -20,7 +20,7 @@ from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.design.evaluate import Memory, Scope, data_columns
 from lmeformula.design.fixed import Builder, Matrix, columns_of, independent_columns
 from lmeformula.design.frame import Frame, column_of, open_frame
-from lmeformula.design.given import Given, in_order
+from lmeformula.design.given import given_beside
 from lmeformula.design.grouping import Grouping, group_rows
 from lmeformula.design.labels import label
 from lmeformula.design.merging import merged_rows
@@ -78,10 +78,15 @@ def design(
     frame = open_frame(
         data, lambda columns: [*columns_used(parsed, columns), *named], row_bytes(parsed)
     )
-    index = frame.labels
-    offset = in_order("offset", offset, index, frame.num_rows)
-    weights = in_order("weights", weights, index, frame.num_rows)
-    frequency = in_order("frequency", frequency, index, frame.num_rows)
+    given, (offset, weights, frequency) = given_beside(
+        data,
+        frame.labels,
+        frame.num_rows,
+        frame.origin,
+        offset=offset,
+        weights=weights,
+        frequency=frequency,
+    )
     if parsed.fixed.template:
         parsed = expand_dot(parsed, frame.columns)
     for found in parsed.diagnostics:
@@ -117,15 +122,6 @@ def design(
     made = [
         _arrays(each, on, rows, keeps_all) for each, on in zip(evaluated, variables, strict=True)
     ]
-    # A column's name is remembered by the recipe.
-    given = Given(
-        labels=index,
-        weights=None if isinstance(weights, str) else weights,
-        offset=None if isinstance(offset, str) else offset,
-        frequency=None if isinstance(frequency, str) else frequency,
-        origin=frame.origin,
-        data=data,
-    )
     names = [name for name, _ in formulas_of(parsed)]
     patterns = ["{}", *(f"{name}_{{}}" for name in names[1:])]
     return replace(joined(parsed, tuple(map(LinearPredictor, names, patterns, made))), given=given)

@@ -44,6 +44,36 @@ class Given(NamedTuple):
 NOTHING = Given()
 
 
+def given_beside(
+    data: Any,
+    labels: pd.Index | None,
+    num_rows: int,
+    origin: str,
+    *,
+    offset: Any,
+    weights: Any,
+    frequency: Any,
+) -> tuple[Given, tuple[Any, Any, Any]]:
+    """What is kept of the arguments of a design, and offset, weights and frequency in the order of its rows.
+
+    Args:
+      data: as they were given.
+      labels: of all rows; None where they are places.
+      num_rows: how many there are.
+      origin: where they were read from, in words.
+      offset, weights, frequency: as they were given; the name of a column is remembered by the recipe.
+    Raises:
+      FormulaDataError: if a Series among them does not fit the labels.
+    """
+    asked = {"offset": offset, "weights": weights, "frequency": frequency}
+    ordered = {name: in_order(name, one, labels, num_rows) for name, one in asked.items()}
+    arrays: dict[str, Any] = {
+        name: None if isinstance(one, str) else one for name, one in ordered.items()
+    }
+    given = Given(labels=labels, origin=origin, data=data, **arrays)
+    return given, (ordered["offset"], ordered["weights"], ordered["frequency"])
+
+
 def index_of(data: object) -> pd.Index | None:
     """The labels of a pandas object's rows; None for other tables, and for labels that are places."""
     if not type(data).__module__.startswith("pandas"):

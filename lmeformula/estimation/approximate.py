@@ -53,6 +53,15 @@ from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.orthogonal import at_rest
 
+# The certificate of a fit that came nowhere.
+NOWHERE = Claim(
+    "density",
+    False,
+    math.nan,
+    math.nan,
+    (),
+    "the density or its integral is not finite where the ascent was, and nothing was estimated",
+)
 # Error of the information by the iterative solver, relative to its diagonal.
 PROBED_NOISE = 1e-7
 # An ascent that does not arrive, and ends where an effect has a smaller share of its prior's curvature, is on
@@ -161,16 +170,6 @@ def _fit_of(model: Model, start: Start, solver: str, seed: int, began: float) ->
         ascent=Ascent(found.num_evaluations, found.gain),
         solver=solver,
     )
-
-
-NOWHERE = Claim(
-    "density",
-    False,
-    math.nan,
-    math.nan,
-    (),
-    "the density or its integral is not finite where the ascent was, and nothing was estimated",
-)
 
 
 def failed_fit(model: Model, method: str, solver: str, began: float) -> FittedModel:

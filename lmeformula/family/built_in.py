@@ -175,8 +175,10 @@ def _taken_apart(written: str) -> tuple[str, str | None, str | None]:
 
 def _meant(name: str) -> str:
     """The family that a name means where it means one; else the name."""
+    if name in FAMILIES:
+        return name
     known = {kinds.folded(one): one for one in FAMILIES} | OTHER_NAMES
-    return name if name in FAMILIES else known.get(kinds.folded(name), name)
+    return known.get(kinds.folded(name), name)
 
 
 def _with_thresholds(name: str, link: str, pattern: str) -> Family:

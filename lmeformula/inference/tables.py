@@ -78,17 +78,14 @@ def coefficient_table(fit: FittedModel, ddf: str | None = "auto") -> Table:
         95 % interval, and the Monte Carlo error where the method has one. Its foot says whose degrees of
         freedom these are, or why a Gaussian fit has none.
     """
+    ddf, why = usual(fit) if ddf == "auto" else (ddf, "")
     rows = [row for row in parameter_tests(fit, ddf) if row.effect == "fixed"]
     is_normal = ddf is None or all(math.isinf(row.df) for row in rows)
     known = HEADINGS | {"statistic": ("z" if is_normal else "t", "statistic")}
     shown = ["term", *ESTIMATES, "df", "statistic", "p", "conf_low", "conf_high", *_noise(fit)]
     hidden = (["df"] if is_normal else []) + (["p"] if ddf is None else [])
     headings = {name: known[name] for name in shown if name not in hidden}
-    chosen = usual(fit)
-    name = chosen.ddf if ddf == "auto" else ddf
-    note = chosen.why if ddf == "auto" else ""
-    if not is_normal:
-        note = f"Degrees of freedom: {str(name).title()}."
+    note = why if is_normal else f"Degrees of freedom: {str(ddf).title()}."
     return Table("Fixed effects", columns_of(rows, headings), (note,) if note and rows else ())
 
 
