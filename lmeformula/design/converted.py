@@ -165,6 +165,9 @@ def of_dictionary(column: Any) -> Categories:
 def by_name(factor: Column, *, is_text: bool = False) -> Column:
     """A factor with its levels in the order of their names."""
     assert isinstance(factor, Categories)
+    levels = tuple(sorted(factor.levels))
+    if levels == factor.levels:
+        return Categories(factor.codes, levels, is_text=is_text)
     order = sorted(range(len(factor.levels)), key=factor.levels.__getitem__)
     rank = np.empty(len(order) + 1, dtype=np.int64)
     rank[order] = np.arange(len(order))
@@ -179,6 +182,8 @@ def _level_names(levels: list[Any]) -> list[str]:
     Raises:
       FormulaDataError: if two levels of different types are spelled alike, such as 1 and "1".
     """
+    if all(type(level) is str for level in levels) and len(set(levels)) == len(levels):
+        return levels
     names = [
         format_number(float(level) if isinstance(level, float | np.floating) else int(level))
         if isinstance(level, float | int | np.floating | np.integer)

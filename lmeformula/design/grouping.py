@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from lmeformula.arrays import Ints
-from lmeformula.design.values import Categories, drop_unused, recode
+from lmeformula.design.values import Categories, drop_unused, places_of, recode
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Grouping:
     """A grouping factor of the data of the fit: what new rows are matched against.
 
@@ -26,6 +28,15 @@ class Grouping:
     parts: tuple[tuple[str, ...], ...]
     pairs: tuple[Ints, ...]
     levels: tuple[str, ...]
+
+    @cached_property
+    def places(self) -> tuple[dict[str, int], ...]:
+        """(m) for each of the columns, the places of its levels: made once for all new rows."""
+        return tuple(map(places_of, self.parts))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: no places."""
+        return {name: value for name, value in self.__dict__.items() if name != "places"}
 
 
 def group_rows(factors: Sequence[Categories]) -> tuple[Grouping, Ints]:
@@ -68,9 +79,10 @@ def match_rows(grouping: Grouping, factors: Sequence[Categories]) -> tuple[Ints,
       (n,) the levels, -1, -2, ... where the level or combination was not observed: the first, second, ... of
       the names that come second.
     """
-    codes, _ = recode(factors[0], grouping.parts[0])
-    for factor, part, keys in zip(factors[1:], grouping.parts[1:], grouping.pairs, strict=True):
-        later, _ = recode(factor, part)
+    each = zip(factors, grouping.parts, grouping.places, strict=True)
+    found = [recode(factor, part, places)[0] for factor, part, places in each]
+    codes = found[0]
+    for later, part, keys in zip(found[1:], grouping.parts[1:], grouping.pairs, strict=True):
         wanted = codes * len(part) + later
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         is_known = (codes >= 0) & (later >= 0) & (keys[place] == wanted)

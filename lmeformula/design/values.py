@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -186,6 +186,16 @@ def format_number(value: float) -> str:
     return f"{value:.15g}"
 
 
+def _number_names(values: NDArray[Any]) -> list[str]:
+    """What `format_number` writes for each of some numbers."""
+    if values.dtype.kind == "f" and (np.abs(values) < 2.0**53).all():
+        whole = values.astype(np.int64)
+        values = whole if (whole == values).all() else values
+    if values.dtype.kind in "iu":
+        return list(map(str, values.tolist()))
+    return [format_number(value) for value in values.tolist()]
+
+
 def categories(column: Column) -> Categories:
     """Read any column as a factor: numbers by value, logical values as False < True.
 
@@ -202,7 +212,7 @@ def categories(column: Column) -> Categories:
     if column.exactly is not None:
         return column.exactly
     codes, uniques = sorted_codes(column.values)
-    return merge_levels(codes, [format_number(value) for value in uniques.tolist()])
+    return merge_levels(codes, _number_names(uniques))
 
 
 def sorted_codes(values: NDArray[Any]) -> tuple[Ints, NDArray[Any]]:
@@ -276,12 +286,13 @@ def merge_levels(codes: Ints, names: Sequence[str], **marks: bool) -> Categories
 
     `marks` are those of `Categories`: ordered, is_text, is_time.
     """
-    position = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    if len(position) < len(names):
+    levels = tuple(dict.fromkeys(names))
+    if len(levels) < len(names):
+        position = places_of(levels)
         codes = renumbered(
             codes, np.array([position[name] for name in names] + [-1], dtype=np.int64)
         )
-    return Categories(codes, tuple(position), **marks)  # type: ignore[arg-type]
+    return Categories(codes, levels, **marks)  # type: ignore[arg-type]
 
 
 def drop_unused(factor: Categories) -> Categories:
@@ -297,17 +308,30 @@ def drop_unused(factor: Categories) -> Categories:
     return replace(factor, codes=renumbered(factor.codes, position), levels=levels, coding=coding)
 
 
-def recode(factor: Categories, levels: Sequence[str]) -> tuple[Ints, tuple[str, ...]]:
+def places_of(levels: Sequence[str]) -> dict[str, int]:
+    """The place of each of some levels."""
+    return {level: place for place, level in enumerate(levels)}
+
+
+def recode(
+    factor: Categories, levels: Sequence[str], places: Mapping[str, int] | None = None
+) -> tuple[Ints, tuple[str, ...]]:
     """Express a factor in other levels.
+
+    Args:
+      factor: the factor.
+      levels: the others.
+      places: of these, `places_of` them, where it is known.
 
     Returns:
       codes: (n,) positions in `levels`, -1 where missing or not among them; unknown: the observed
       levels that are not among them.
     """
-    position = {level: i for i, level in enumerate(levels)}
-    table = np.array([position.get(level, -1) for level in factor.levels] + [-1], dtype=np.int64)
-    lacking = (table < 0) & _used(factor)
-    unknown = tuple(level for level, lacks in zip(factor.levels, lacking, strict=False) if lacks)
+    position = places_of(levels) if places is None else places
+    found = [position.get(level, -1) for level in factor.levels]
+    table = np.array([*found, -1], dtype=np.int64)
+    lacking = np.flatnonzero((table < 0) & _used(factor))
+    unknown = tuple(factor.levels[place] for place in lacking if place < len(found))
     return table[factor.codes], unknown
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from lmeformula.errors import FormulaDataError, MissingLibraryError
 from lmeformula.files import located
 from lmeformula.rows.folders import in_folders
+from lmeformula.rows.parquet import dataset_blocks
 from lmeformula.rows.source import BLOCK_ROWS, Source, first_line, reading
 from lmeformula.rows.text import text_source
 
@@ -89,12 +90,10 @@ def parquet_source(title: str, names: list[str], folder: Path) -> Source:
         schema = pa.unify_schemas(schemas, promote_options="permissive").remove_metadata()
         added = in_folders(names, folder, schema.names)
         said = pa.schema([(key, values.type) for key, values in added.items()])
-        # What is read in advance would be kept until the file's end.
-        options = ds.ParquetFragmentScanOptions(pre_buffer=False)
         dataset = ds.dataset(
             names,
             schema=pa.schema([*schema, *said]),
-            format=ds.ParquetFileFormat(default_fragment_scan_options=options),
+            format="parquet",
             partitioning=ds.partitioning(said, flavor="hive") if added else None,
         )
         num_rows = dataset.count_rows()
@@ -110,7 +109,6 @@ def parquet_source(title: str, names: list[str], folder: Path) -> Source:
 def dataset_source(dataset: Any) -> Source:
     """The source that a pyarrow Dataset is."""
     import pyarrow as pa
-    import pyarrow.dataset as ds
 
     if pa.null() in dataset.schema.types:
         # The first of its files has no values there, and says nothing of those of others.
@@ -119,20 +117,8 @@ def dataset_source(dataset: Any) -> Source:
         names = dataset.schema.names
         dataset = dataset.replace_schema(pa.schema([schema.field(name) for name in names]))
 
-    options = {}
-    if isinstance(getattr(dataset, "format", None), ds.ParquetFileFormat):
-        # By default the columns of a whole file are brought in at once.
-        options["fragment_scan_options"] = ds.ParquetFragmentScanOptions(pre_buffer=False)
-
     def blocks(wanted: list[str]) -> Iterator[Any]:
-        # By default sixteen blocks are read ahead of the one that is looked at.
-        yield from dataset.to_batches(
-            columns=wanted,
-            batch_size=BLOCK_ROWS,
-            batch_readahead=2,
-            fragment_readahead=1,
-            **options,
-        )
+        yield from dataset_blocks(dataset, wanted)
 
     return Source("a pyarrow Dataset", tuple(dataset.schema.names), blocks)
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmeformula.design.grouping import group_rows, match_rows
-from lmeformula.design.values import Categories
+from lmeformula.design.values import Categories, Numbers, categories
 
 LEVELS = tuple("abcdefgh")
 rows_of_codes = st.integers(1, 3).flatmap(
@@ -53,3 +55,12 @@ def test_many_columns_of_many_levels_do_not_overflow() -> None:
     again, unseen = match_rows(grouping, factors)
     assert again.tolist() == codes.tolist()
     assert unseen == ()
+
+
+def test_places_of_levels_are_made_once_and_not_pickled() -> None:
+    grouping, _ = group_rows([categories(Numbers(np.array([3, 1, 2])))])
+    assert grouping.places == ({"1": 0, "2": 1, "3": 2},)
+    assert grouping.places is grouping.places
+    again = pickle.loads(pickle.dumps(grouping))
+    assert "places" not in vars(again)
+    assert again.places == grouping.places
