@@ -169,8 +169,10 @@ ELSEWHERE = {
     "subset": 'Give those rows alone as the data, data[data["x"] > 0].',
     "na_action": "Rows with missing values are left out, and counted in the summary.",
     "control": "Its parts are arguments themselves: tolerance, max_iterations, solver.",
-    "prior": "There are none: this is maximum likelihood.",
-    "priors": "There are none: this is maximum likelihood.",
+    "prior": 'Give priors by what they are of: priors={"b": "normal(0, 2.5)", "sd(g)": "gamma(2.5, 0)"}.',
+    "cov_prior": 'Give priors={"cov": "wishart()"}, or {"sd": "gamma(2.5, 0)"}.',
+    "fixef_prior": 'Give priors={"b": "normal(0, 2.5)"}; "Intercept" has one of its own.',
+    "resid_prior": 'Give priors={"sigma": "inverse_gamma(2, 1)"}.',
     "correlation": 'Write it as a term with the levels of time, and "~ 0" for sigma: us(0 + factor(t) | g) for '
     "corSymm(form = ~ t | g), homcs for corCompSymm, ar1 for corAR1; us, cs, hetar1 with varIdent as well.",
     "autocor": 'Write it as a term with the levels of time, ar1(0 + factor(t) | g), and "~ 0" for sigma.',
@@ -196,6 +198,7 @@ def fit(
     merge: bool = False,
     cluster: Any = None,
     dtype: str = "float64",
+    priors: Mapping[str, Any] | None = None,
     double_bar: str = "split",
     method: str = "auto",
     seed: int = 0,
@@ -239,6 +242,15 @@ def fit(
         effects: of Gaussian models. A Dask data frame stays with the current client by default; False reads it
         here.
       dtype: "float64" or "float32" of Monte Carlo fits.
+      priors: of parameters, each by what it is of: estimates are the posterior mode then, where likelihood
+        times priors is highest, every parameter on its natural scale. "b" is all coefficients but intercepts,
+        "x" or "b(x)" one of them, "Intercept"; "sd" all standard deviations, "sd(g)" those of a term,
+        "sd(g:x)" one; "cor(g)" a correlation matrix, "cov(g)" a whole covariance; "sigma", or another own
+        parameter by its name; "sd(g)/sigma" and "cov(g)/sigma^2" are relative to the residual's. Priors are
+        texts: "normal(0, 2.5)", "student(3, 0, 2.5)", "cauchy(0, 2.5)"; "half_normal(1)",
+        "half_student(3, 0, 2.5)", "half_cauchy(1)", "exponential(1)", "gamma(2.5, 0)",
+        "inverse_gamma(2, 1)", "lognormal(0, 1)"; "beta(2, 2)"; "lkj(2)";
+        "wishart()", "inverse_wishart(5, 1)"; records of `lmeformula.priors`; or distributions of TFP.
       double_bar: what `||` means, as in `parse`.
       method: "exact", "quadrature", "laplace", "mcem" or "auto"; this and what follows as in `estimate`.
       seed: of all random numbers.
@@ -288,7 +300,7 @@ def fit(
         )
         design_seconds = time.perf_counter() - began
         found = estimate(
-            compile_model(designed, family, sigma=sigma, dtype=dtype),
+            compile_model(designed, family, sigma=sigma, dtype=dtype, priors=priors),
             method=method,
             seed=seed,
             reml=reml,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,17 @@ class Certificate:
     def failing(self) -> tuple[Claim, ...]:
         """The claims that do not hold."""
         return tuple(claim for claim in self.claims if claim.holds is False)
+
+    def saying(self, instead: str, what: str) -> Certificate:
+        """The same with other words for what was examined.
+
+        Args:
+          instead: words to replace.
+          what: by these.
+        """
+        return Certificate(
+            tuple(replace(claim, words=claim.words.replace(instead, what)) for claim in self.claims)
+        )
 
     def __getitem__(self, name: str) -> Claim:
         """The claim of that name; KeyError where there is none."""

@@ -19,6 +19,8 @@ from lmeformula.arguments.spelled import said_otherwise, spelled
 from lmeformula.fit import FittedModel
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     import lmeformula.checking.check
     import lmeformula.checking.cross_validate
     import lmeformula.handing.arviz
@@ -125,6 +127,13 @@ class Fit(FittedModel):
         from lmeformula.prediction.called import CalledFrame
 
         return CalledFrame(FittedModel.vcov.fget(self))  # type: ignore[attr-defined]
+
+    @property
+    def priors(self) -> pd.DataFrame:
+        """The prior of each parameter; see `lmeformula.prediction.priors.priors_of_fit`."""
+        from lmeformula.prediction.priors import priors_of_fit
+
+        return priors_of_fit(self)
 
     # The rows of the fit, and new ones.
     fitted = Method(lambda: lmeformula.prediction.predict.fitted)

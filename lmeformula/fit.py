@@ -102,6 +102,21 @@ class FittedModel:
         object.__setattr__(self, "model", self.model.at(self.params))
 
     @property
+    def has_priors(self) -> bool:
+        """Whether estimates are the posterior mode by priors, not of maximum likelihood."""
+        return bool(self.model.priors)
+
+    @property
+    def log_prior(self) -> float:
+        """The log density of the priors at the estimates; up to a constant where one is improper, 0 of none."""
+        return 0.0 if self.model.penalty is None else self.model.penalty.of(self.params)
+
+    @property
+    def log_posterior(self) -> float:
+        """The log-likelihood plus the log density of the priors: what was maximised."""
+        return self.loglik.value + self.log_prior
+
+    @property
     def by_observation(self) -> Self:
         """The same fit with each row repeated as often as its frequency says; itself where none was given.
 
@@ -209,12 +224,22 @@ class FittedModel:
 
     @property
     def aic(self) -> float:
-        """Akaike's information criterion."""
+        """Akaike's information criterion.
+
+        Raises:
+          ModelError: for a posterior mode, where the likelihood is not at its maximum.
+        """
+        check_maximum(self, "AIC")
         return self.deviance + 2.0 * self.loglik.df
 
     @property
     def bic(self) -> float:
-        """Schwarz's information criterion, with the number of observations."""
+        """Schwarz's information criterion, with the number of observations.
+
+        Raises:
+          ModelError: for a posterior mode, where the likelihood is not at its maximum.
+        """
+        check_maximum(self, "BIC")
         return self.deviance + float(np.log(self.nobs)) * self.loglik.df
 
     @property
@@ -262,6 +287,22 @@ def of_observations(
         return function(fit.by_observation, *args, **kwargs)
 
     return cast(Callable[Concatenate[Any, P], T], of_each)
+
+
+def check_maximum(fit: FittedModel, what: str) -> None:
+    """Refuse what is of a maximum of the likelihood for a fit that is the posterior mode by its priors.
+
+    Args:
+      fit: a fitted model.
+      what: such as "AIC".
+    Raises:
+      ModelError: that says what there is.
+    """
+    if fit.has_priors:
+        raise ModelError(
+            f"{what} is of maximum likelihood, and this fit is a posterior mode: priors hold parameters back",
+            hint="Fit without priors, or compare fits by cross_validate().",
+        )
 
 
 def check_single_rows(fit: FittedModel, what: str) -> None:

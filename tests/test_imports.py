@@ -32,6 +32,7 @@ LAYERS = (
     ("design",),
     ("algebra",),
     ("family",),
+    ("priors",),
     ("model",),
     ("likelihood",),
     ("sampling",),

@@ -97,8 +97,12 @@ def stderr_source(fit: FittedModel) -> str:
     """
     if fit.information == "monte carlo":
         return "the observed information, estimated from the draws"
+    if fit.information == "laplace" and fit.has_priors:
+        return "the second derivative of the posterior density, by Laplace's approximation"
     if fit.information == "laplace":
         return "the second derivative of the Laplace approximation"
+    if fit.has_priors:
+        return "the observed information of the posterior density"
     likelihood = "restricted likelihood" if fit.reml else "likelihood"
     return f"the observed information of the {likelihood}"
 

@@ -95,6 +95,9 @@ def outcome_sentence(fit: FittedModel) -> str:
     Args:
       fit: a fit, whatever came of it.
     """
+    if fit.has_priors and fit.outcome is Outcome.CONVERGED:
+        by = ", by Laplace's approximation to the likelihood" if fit.has_modes else ""
+        return f"Converged: this is the posterior mode (MAP){by}."
     if fit.outcome is not Outcome.CONVERGED or fit.is_drawn:
         return fit.outcome.value
     if fit.has_modes:

@@ -146,6 +146,8 @@ def _fit_of(model: Model, start: Start, solver: str, seed: int, began: float) ->
     elif not last.interrupted:
         at = at._replace(inside=last.inside, information=last.information, value=last.loglik)
         certificate = certify(at, lambda at: probed.approximated(at, last, seed))
+    if certificate is not None and model.priors:
+        certificate = certificate.saying("log-likelihood", "log posterior density")
     if certificate is not None and start.endless.any():
         names = tuple(np.array(space.names, object)[start.endless])
         certificate = Certificate((*certificate.claims, predicted_perfectly(names)))
@@ -208,7 +210,7 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
       options: its tolerance and most probes.
       care: how much the ascent takes.
     """
-    known = met_by_design(model)
+    known = None if _is_held_by_prior(model) else met_by_design(model)
     last, undetermined, is_nowhere = None, None, False
     if solver == "iterative":
         model, last, at_limits = _by_probes(model, seed, options, known)
@@ -221,9 +223,12 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
             found, undetermined = _representing(model, found, care)
         psi, inside = off_bounds(model.space, model.space.to_free(found.params))
     to_limit = without_end(model, found)
+    if model.penalty is not None:
+        to_limit &= ~model.penalty.covered()
     endless = separated(model, found) & inside & ~to_limit
     inside &= ~(endless | to_limit)
-    met = _met(model, found) if known is None else known.met
+    met = None if _is_held_by_prior(model) else _met(model, found)
+    met = met if known is None else known.met
     if met is not None:
         # Nothing is left to estimate errors from, of what is met exactly.
         inside[slice(None) if met.is_met else model.space.own_slice] = False
@@ -238,6 +243,8 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
         # No curvature to be had where the ascent ended, or next to there.
         is_nowhere = is_spike or not np.isfinite(observed.noise)
     value = found.approximation.value
+    if model.penalty is not None:
+        value -= model.penalty.of(found.params)
     start = Start(
         found=found,
         psi=psi,
@@ -316,6 +323,11 @@ def _representing(model: Model, found: LaplaceFit, care: Care) -> tuple[LaplaceF
     value = found.approximation.value
     is_as_high = moved.approximation.value >= value - LEAST_DIFFERENCE - ROUNDING * abs(value)
     return moved if is_as_high else found, others.undetermined
+
+
+def _is_held_by_prior(model: Model) -> bool:
+    """Whether own parameters have priors, which keep them from running to where a fit is perfect."""
+    return bool(model.priors.of("own"))
 
 
 def _met(model: Model, found: LaplaceFit) -> Met | None:

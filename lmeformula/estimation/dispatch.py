@@ -78,6 +78,10 @@ def estimate(
             hint='Use method="exact" with reml=True, for a gaussian model.',
         )
     settings = Options() if options is None else options
+    if model.priors:
+        from lmeformula.estimation.posterior_mode import refuse as refuse_priors
+
+        refuse_priors(model, method, solver, reml)
     model = model.starting(start)
     if is_gaussian and method in INTEGRATING:
         # Any way to integrate effects out of a Gaussian model gives its exact likelihood.
@@ -86,7 +90,7 @@ def estimate(
         from lmeformula.likelihood.quadrature.marginal import check_blocks
 
         check_blocks(model)
-    solver = "direct" if is_student else choose_solver(model, method, solver)
+    solver = "direct" if is_student or model.priors else choose_solver(model, method, solver)
     if solver == "iterative" and is_gaussian and method == "mcem":
         raise ModelError(
             f"the iterative solver does not fit {model.family.name} models by {method}",
@@ -115,6 +119,10 @@ def estimate(
 
     def run() -> FittedModel:
         with one_blas_thread():
+            if method == "exact" and model.priors:
+                from lmeformula.estimation.posterior_mode import estimate_exactly
+
+                return estimate_exactly(model, seed, settings)
             if method == "exact":
                 from lmeformula.estimation.exact import estimate_exact
 
@@ -195,4 +203,6 @@ def best_method(model: Model, solver: str = "auto", options: Options | None = No
     from lmeformula.likelihood.quadrature.marginal import reaches
 
     is_free = solver != "iterative" and options in (None, Options())
-    return "quadrature" if is_free and reaches(model) else "mcem"
+    if is_free and reaches(model):
+        return "quadrature"
+    return "laplace" if model.priors else "mcem"

@@ -21,7 +21,8 @@ def in_orthogonal_columns(model: Model, estimate: Callable[[Model], FittedModel]
     Returns:
       The fit of the model. What it reports follows from its space; effects and their draws are turned here.
     """
-    turned = orthogonal_model(model)
+    # Priors are of the coefficients of the user's columns.
+    turned = None if model.priors else orthogonal_model(model)
     if turned is None:
         return estimate(model)
     fit = estimate(turned)

@@ -71,6 +71,10 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
     """
     there, params = found.approximation, found.params
     at_zero = _at_zero(model, found)
+    if model.penalty is not None:
+        # What a prior holds has an estimate, however well the rest predicts.
+        told = Ended(-math.inf, params.beta, params.own, there.mode.weights, at_zero)
+        return endless(model, told) & ~model.penalty.covered()
     is_told = bool(is_perfect(model.family, there.value))
     if not is_told and _are_certain(model, there.mode.rows.values, at_zero):
         return np.ones(model.space.size, bool)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, check_maximum
 from lmeformula.history import error_of_difference
 from lmeformula.prediction.parameters import parameters
 
@@ -112,6 +112,8 @@ def _check_rows(one: FittedModel, other: FittedModel, *, one_family: bool = Fals
 
 
 def _check_likelihoods(one: FittedModel, other: FittedModel) -> None:
+    for fit in (one, other):
+        check_maximum(fit, "a comparison of likelihoods")
     if one.reml != other.reml:
         raise ModelError(
             "one fit is of the likelihood, the other of the restricted one",

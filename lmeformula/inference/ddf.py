@@ -9,7 +9,7 @@ from lmeformula.arguments import kinds
 from lmeformula.design.absent import has_rows
 from lmeformula.errors import ModelError
 from lmeformula.estimation.solver import can_be_factored
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, check_maximum
 from lmeformula.inference.kenward_roger import kenward_roger
 from lmeformula.inference.satterthwaite import satterthwaite
 from lmeformula.prediction.freedom import Asymptotic, Freedom
@@ -42,6 +42,8 @@ def usual(fit: FittedModel) -> Usual:
     if not (fit.model.family.is_normal and space.has_normal_priors and fit.outcome.converged):
         return Usual("none")
     normal = "Tests by the normal distribution"
+    if fit.has_priors:
+        return Usual("none", f"{normal}, as of a posterior that is normal about its mode.")
     if not can_be_factored(fit.model):
         why = f"{normal}: the model is too large for degrees of freedom."
     elif not has_rows(design):
@@ -67,8 +69,9 @@ def freedom(fit: FittedModel, ddf: str = "auto") -> Freedom:
       ModelError: if there is no such method, or it is not for such fits.
     """
     is_gaussian = fit.model.family.is_normal and fit.model.space.has_normal_priors
-    if ddf == "none" or (ddf == "auto" and not is_gaussian):
+    if ddf == "none" or (ddf == "auto" and (fit.has_priors or not is_gaussian)):
         return Asymptotic(fit.fixed_vcov)
+    check_maximum(fit, f"{ddf}'s count of degrees of freedom")
     refuse_student(fit, f"degrees of freedom by {ddf}")
     if not is_gaussian:
         raise ModelError(

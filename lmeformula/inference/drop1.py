@@ -20,7 +20,7 @@ from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.family.predicted import predicted_of
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, check_maximum
 from lmeformula.formula.ir import Term, TermSum
 from lmeformula.history import error_of_difference
 from lmeformula.inference.ddf import METHODS, freedom
@@ -109,6 +109,7 @@ def drop1(
         lost = [(model.term, _lost(fit, model)) for model in smaller]
         beta = fit.params.beta
         return frame_of_tests([(term, method.test(rows, rows @ beta)) for term, rows in lost])
+    check_maximum(fit, "a likelihood-ratio test")
     full = _estimate(fit, fit.model.design, seed, options) if fit.reml else fit  # of one predictor
     fits = [full, *(_estimate(fit, _narrow(fit, model), seed, options) for model in smaller)]
     df = np.array([full.loglik.df - other.loglik.df for other in fits], float)

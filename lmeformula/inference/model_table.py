@@ -210,9 +210,10 @@ def _facts(fits: Sequence[FittedModel]) -> list[Row]:
     for group in dict.fromkeys(group for each in groups for group in each):
         facts[f"levels of {group}"] = [f"{e[group]:,}" if group in e else "" for e in groups]
     facts["logLik"] = [f"{fit.loglik.value:.2f}" for fit in fits]
-    facts["AIC"] = [f"{fit.aic:.2f}" for fit in fits]
+    facts["AIC"] = ["" if fit.has_priors else f"{fit.aic:.2f}" for fit in fits]
     facts["family"] = [fit.model.family.written for fit in fits]
-    facts["method"] = [f"{fit.method}, {'REML' if fit.reml else 'ML'}" for fit in fits]
+    kinds_of = ["MAP" if fit.has_priors else "REML" if fit.reml else "ML" for fit in fits]
+    facts["method"] = [f"{fit.method}, {kind}" for fit, kind in zip(fits, kinds_of, strict=True)]
     return [Row("fit", term, tuple(texts)) for term, texts in facts.items()]
 
 

@@ -13,7 +13,7 @@ from lmeformula.covariance.student import LEAST_FREEDOM
 from lmeformula.errors import ModelError
 from lmeformula.estimation.exact import estimate_exact
 from lmeformula.estimation.student_maximum import likelihood_by_quadrature
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, check_maximum
 from lmeformula.inference.profile_surface import Slice, slice_by
 from lmeformula.likelihood.gaussian.profiled import ExactLikelihood
 from lmeformula.likelihood.laplace.in_psi import LaplaceLikelihood
@@ -31,6 +31,7 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
     Raises:
       ModelError: if the likelihood of the fit cannot be evaluated without Monte Carlo error.
     """
+    check_maximum(fit, "a profile likelihood")
     if not fit.is_factored:
         raise ModelError(
             "a profile takes hundreds of likelihoods, which the iterative solver only estimates",

@@ -49,7 +49,7 @@ def refit_alone(
       progress: shown the iterations of the engine.
     """
     model = replace(fit.model, design=design)
-    if fit.is_exact and fit.is_factored:
+    if fit.is_exact and fit.is_factored and not fit.has_priors:
         return refit_exactly(fit, model)
     return estimate(
         model,

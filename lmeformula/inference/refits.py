@@ -341,6 +341,9 @@ def refit_of(found: FittedModel) -> Refit:
 
 def fits_together(fit: FittedModel) -> Together | None:
     """How a model is fitted to several responses at once by the method of a fit; None where that cannot be."""
+    if fit.has_priors:
+        # Replicates side by side are of likelihoods alone.
+        return None
     if fit.is_exact and fit.is_factored:
         return exactly_together(fit, carrier_of(fit.model))
     if fit.model.design.frequency is not None:

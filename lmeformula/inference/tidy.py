@@ -145,7 +145,7 @@ def glance(fit: FittedModel) -> pd.DataFrame:
       fit: a fitted model.
     Returns:
       frame: columns nobs, df, loglik, loglik_mc_error, aic, bic, aic_mc_error (that of bic is the same), sigma,
-        method, outcome, converged, singular.
+        method, outcome, converged, singular; of a posterior mode log_posterior too, and no aic and bic.
     """
     loglik = fit.loglik
     facts = {
@@ -153,8 +153,8 @@ def glance(fit: FittedModel) -> pd.DataFrame:
         "df": loglik.df,
         "loglik": loglik.value,
         "loglik_mc_error": loglik.mc_error,
-        "aic": fit.aic,
-        "bic": fit.bic,
+        "aic": np.nan if fit.has_priors else fit.aic,
+        "bic": np.nan if fit.has_priors else fit.bic,
         "aic_mc_error": 2.0 * loglik.mc_error,
         "sigma": np.nan if fit.sigma is None else fit.sigma,
         "method": fit.method,
@@ -162,4 +162,6 @@ def glance(fit: FittedModel) -> pd.DataFrame:
         "converged": fit.converged,
         "singular": fit.singular,
     }
+    if fit.has_priors:
+        facts["log_posterior"] = fit.log_posterior
     return pd.DataFrame([facts])

@@ -22,7 +22,8 @@ from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import FIRST
 from lmeformula.formula.several_formulas import formulas_of
 from lmeformula.formula.update import update_formula
-from lmeformula.model.compile import compile
+from lmeformula.model.compile import compile, with_priors_left
+from lmeformula.model.priors import check_given
 from lmeformula.prediction.named_predictor import name_in_formulas
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @kinds.takes(
     formula=kinds.texts,
     contrasts=unless_kept(kinds.optional(kinds.mapping)),
+    priors=unless_kept(check_given),
     functions=unless_kept(kinds.optional(kinds.functions)),
     method=unless_kept(kinds.one_of(*METHODS)),
     reml=unless_kept(kinds.flag),
@@ -53,6 +55,7 @@ def update(
     offset: Any = KEPT,
     frequency: Any = KEPT,
     dtype: str | Kept = KEPT,
+    priors: Mapping[str, Any] | Kept | None = KEPT,
     method: str | Kept = KEPT,
     reml: bool | Kept = KEPT,
     solver: str = "auto",
@@ -72,6 +75,7 @@ def update(
       data: what to fit it to; by default the data that the fit was made of, as they are now. A fit that was
         loaded from a file has none.
       family, sigma, dtype: as in `lf.fit`; those of the fit unless they are given.
+      priors: as in `lf.fit`; those of the fit, but for parameters that the changed model does not have.
       contrasts: coding of categorical variables by name; those of the fit for the variables that are left.
       functions: functions that the formula may call; those of the fit.
       weights, offset, frequency: the name of a column, or an array for data with as many rows; those of the
@@ -128,7 +132,10 @@ def update(
         rule,
         sigma=or_kept(sigma, fit.model.sigma),
         dtype=or_kept(dtype, fit.model.dtype),
+        priors=None if priors is KEPT else priors,
     )
+    if priors is KEPT:
+        model = with_priors_left(model, fit.model.priors)
     is_normal = model.family.is_normal
     before = fit.method
     if not is_normal and not (fit.is_drawn or fit.has_modes):

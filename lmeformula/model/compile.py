@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ from lmeformula.model.equation import build_equation
 from lmeformula.model.graph import Graph, build_graph
 from lmeformula.model.no_residual import STAND_IN, own_term, without_residual
 from lmeformula.model.params import Params, ParamSpace, param_space
+from lmeformula.model.penalty import Penalty
+from lmeformula.model.priors import NO_PRIORS, Priors, check_given, priors_left, priors_of
 from lmeformula.model.residual import check_residual
 from lmeformula.model.stack import Stack, stack
 from lmeformula.model.start import starting_predictors
@@ -51,6 +54,8 @@ class Model:
       estimates: what the variables of `joint` hold: those of the fit whose `model` this is; None for a model
         that was compiled, whose variables hold the start.
       known_start: where a fit is to start; None for rough parameters.
+      priors: those of parameters, by which a fit's estimates are the posterior mode; none for maximum
+        likelihood.
     """
 
     design: Design
@@ -59,10 +64,11 @@ class Model:
     dtype: str = "float64"
     estimates: Params | None = None
     known_start: Params | None = None
+    priors: Priors = NO_PRIORS
 
     def __getstate__(self) -> dict[str, Any]:
         # What is built on first use is built anew: TensorFlow's variables do not go into a pickle.
-        kept = ("design", "family", "space", "dtype", "estimates", "known_start", "start")
+        kept = ("start", *(field.name for field in fields(self)))
         return {name: value for name, value in vars(self).items() if name in kept}
 
     @property
@@ -100,6 +106,11 @@ class Model:
     def stack(self) -> Stack:
         """The arrays as the methods read them: the design's own, but for models with several predictors."""
         return stack(self.design, self.units)
+
+    @cached_property
+    def penalty(self) -> Penalty | None:
+        """The log density of the priors; None without any."""
+        return Penalty(self.priors, self.space) if self.priors else None
 
     @cached_property
     def triangle(self) -> Floats:
@@ -168,6 +179,7 @@ class Model:
     design=kinds.instance(Design, "Give what lf.design returns."),
     sigma=kinds.optional(kinds.not_negative),
     dtype=kinds.one_of(*DTYPES),
+    priors=check_given,
 )
 def compile(
     design: Design,
@@ -175,6 +187,7 @@ def compile(
     *,
     sigma: float | None = None,
     dtype: str = "float64",
+    priors: Mapping[str, Any] | None = None,
 ) -> Model:
     """Compile a design and a family into a model.
 
@@ -186,6 +199,8 @@ def compile(
         there is no residual, and a term such as us(0 + visit | subject) has the responses' covariance; it is 0
         for a design from {"mu": ..., "sigma": "~ 0"}.
       dtype: "float64" (default), or "float32": half the memory, and Monte Carlo fits to about five digits.
+      priors: of parameters by what they are of, such as {"b": "normal(0, 2.5)", "sd(g)": "gamma(2.5, 0)"}; see
+        `lmeformula.fit`.
     Returns:
       The model; nothing slow has happened yet.
     Raises:
@@ -227,7 +242,13 @@ def compile(
         space = replace(space.holding(STAND_IN * float(own.start[0])), has_no_residual=True)
     elif sigma is not None:
         space = space.holding(float(sigma))
-    return Model(design, rule, space, dtype)
+    return Model(design, rule, space, dtype, priors=priors_of(priors, design, rule, space))
+
+
+def with_priors_left(model: Model, priors: Priors) -> Model:
+    """A model without priors with those of another, as far as it has the parameters that they are of."""
+    given = {one.key: one.prior for one in priors}
+    return replace(model, priors=priors_left(given, model.design, model.family, model.space))
 
 
 def _answered(part: Part, family: Family) -> None:

@@ -25,6 +25,7 @@ from lmeformula.formula.kinds import KINDS
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.compile import DTYPES, Model
 from lmeformula.model.params import param_space
+from lmeformula.model.priors import priors_of
 from lmeformula.store.archive import (
     HEADER,
     MAX_BYTES,
@@ -81,6 +82,8 @@ def save(fit: FittedModel, path: str | PathLike[str], *, data: bool = False) -> 
             "design": _put(out, "design", DesignCodec({}), model.design),
             "sums": _put(out, "sums", SUMS, sums_of(model.design)),
         }
+        if model.priors:
+            header["model"]["priors"] = [list(one) for one in model.priors.given.items()]
     kept = {"params": Kept.of(fit)}
     header["fit"] = {
         name: _put(out, name, codec, kept.get(name) or getattr(fit, name))
@@ -165,8 +168,9 @@ def _read_model(
         "design": DesignCodec(functions),
         "own": OWN,
         "sums": SUMS,
+        "priors": Each(Each(TEXT)),
     }
-    values = read_fields(fields, {"sums": None} | found, source)
+    values = read_fields(fields, {"sums": None, "priors": []} | found, source)
     design, rule = values["design"], values["family"]
     own = _with_scale(values["own"], rule, source)
     for each in design.predictors:
@@ -182,14 +186,29 @@ def _read_model(
     if again is not None:
         design = again(design)
     if not rule.is_normal:
-        return Model(design, rule, param_space(design, own), values["dtype"])
+        return _with_priors(
+            Model(design, rule, param_space(design, own), values["dtype"]), values["priors"], source
+        )
     sigma, space = values["fixed_sigma"], param_space(design, rule.own(design.first))
     if sigma is not None and sigma < 0.0:
         source.refuse("the fixed sigma is negative")
     if sigma is not None:
         # Of none, what stands for it is among the estimates.
         space = replace(space.holding(sigma), has_no_residual=sigma == 0.0)
-    return Model(design, rule, space, values["dtype"])
+    return _with_priors(Model(design, rule, space, values["dtype"]), values["priors"], source)
+
+
+def _with_priors(model: Model, given: tuple[tuple[str, ...], ...], source: Reader) -> Model:
+    """A model with the priors that a file has, as texts by name."""
+    if any(len(one) != 2 for one in given) or len({one[0] for one in given}) < len(given):
+        source.refuse("its priors are no texts by name")
+    try:
+        priors = priors_of(
+            {one[0]: one[1] for one in given}, model.design, model.family, model.space
+        )
+    except ModelError as error:
+        source.refuse(error.problem)
+    return replace(model, priors=priors)
 
 
 def _with_scale(own: Own, rule: Family, source: Reader) -> Own:

@@ -32,6 +32,11 @@ _METHODS = {
     "laplace": "maximum likelihood, Laplace approximation",
     "mcem": "maximum likelihood by Monte Carlo EM",
 }
+_MODES = {
+    "exact": "posterior mode (MAP), exact",
+    "quadrature": "posterior mode (MAP), quadrature",
+    "laplace": "posterior mode (MAP), Laplace approximation",
+}
 _NAMED = 6  # parameters named in a repr before it says how many more there are
 
 
@@ -103,6 +108,7 @@ def summary(fit: FittedModel, *, ddf: str | None = "auto") -> Summary:
         ("method", f"{_method(fit)}{_effort(fit)}{_other(fit)}"),
         ("rows", f"{_rows(fit)}{left_out}{_group_sizes(fit)}"),
         *_event(fit),
+        *_priors(fit),
         ("fit", _fit_line(fit)),
         ("errors", f"standard errors from {stderr_source(fit)}"),
     ]
@@ -121,6 +127,12 @@ def _event(fit: FittedModel) -> tuple[tuple[str, str], ...]:
         return ()
     other, event = response.levels
     return (("event", f"{response.name} is {event}, not {other}"),)
+
+
+def _priors(fit: FittedModel) -> tuple[tuple[str, str], ...]:
+    """The priors as they were given; parameters without one have a flat density."""
+    written = [f"{key} ~ {text}" for key, text in fit.model.priors.given.items()]
+    return (("priors", "; ".join(written)),) if written else ()
 
 
 def _rows(fit: FittedModel) -> str:
@@ -153,6 +165,7 @@ def short_repr(fit: FittedModel, width: int = 80) -> str:
         ("formula", _formula_text(fit)),
         ("rows", f"{_rows(fit)}{_group_sizes(fit)}"),
         *_event(fit),
+        *_priors(fit),
         ("fit", _fit_line(fit)),
         ("fixed", _enumerate(shown["fixed"])),
         ("scale" if shown["df"] else "sd", _enumerate(shown["sd"])),
@@ -182,7 +195,7 @@ def _formula_text(fit: FittedModel) -> str:
 
 
 def _method(fit: FittedModel) -> str:
-    method = _METHODS[fit.method]
+    method = (_MODES if fit.has_priors else _METHODS)[fit.method]
     if fit.reml:
         method = "restricted " + method.replace("(ML)", "(REML)")
     return method if fit.is_factored else f"{method}, iterative solver"
@@ -190,7 +203,7 @@ def _method(fit: FittedModel) -> str:
 
 def _other(fit: FittedModel) -> str:
     """The other likelihood of a Gaussian model, and how to have it."""
-    if not (fit.is_exact and fit.model.space.has_normal_priors):
+    if not (fit.is_exact and fit.model.space.has_normal_priors) or fit.has_priors:
         return ""
     return "; reml=False for ML" if fit.reml else "; reml=True for REML"
 
@@ -212,6 +225,8 @@ def _group_sizes(fit: FittedModel) -> str:
 def _fit_line(fit: FittedModel) -> str:
     loglik = fit.loglik
     error = f" (MC error {short(loglik.mc_error)})" if loglik.mc_error else ""
+    if fit.has_priors:
+        return f"logLik {loglik.value:.2f}, log posterior {fit.log_posterior:.2f}, df {loglik.df}"
     return f"logLik {loglik.value:.2f}{error}, df {loglik.df}, AIC {fit.aic:.2f}, BIC {fit.bic:.2f}"
 
 

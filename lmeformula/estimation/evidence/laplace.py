@@ -16,6 +16,7 @@ from lmeformula.likelihood.laplace.fit import LaplaceFit
 from lmeformula.likelihood.laplace.likelihood import At, Mode, approximate
 from lmeformula.likelihood.laplace.modes import gradient
 from lmeformula.likelihood.laplace.next_term import NextTerm, next_term
+from lmeformula.likelihood.laplace.penalised import unpenalised
 from lmeformula.likelihood.quadrature.integral import Integral
 from lmeformula.likelihood.quadrature.marginal import Quadrature
 
@@ -66,7 +67,9 @@ def approximated(
         beyond = approximate(found.problem, beyond_it, again.mode.u)
         found_bounds = extrapolated(found_bounds, bounds(further, beyond.in_factors))
         slope = 2.0 * slope - gradient(space, at.psi, beyond)
-    is_claimed = found.problem.plan.num_effects and (is_compared or found.problem.marginal.is_exact)
+    marginal = unpenalised(found.problem.marginal)
+    is_near = marginal.method == "exact" or not (is_compared or marginal.is_exact)
+    is_claimed = found.problem.plan.num_effects and not is_near
     return Evidence.of(
         at,
         gradient=slope,
@@ -81,7 +84,7 @@ def approximated(
 
 def _integrated(found: LaplaceFit, mode: Mode) -> Claim:
     """What is claimed of how effects were integrated out."""
-    marginal = found.problem.marginal
+    marginal = unpenalised(found.problem.marginal)
     if isinstance(marginal, Quadrature):
         return settled(marginal.integral(found.problem, mode))
     return nearness(next_term(found.problem, mode, NEAR))

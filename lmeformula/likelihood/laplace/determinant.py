@@ -98,6 +98,12 @@ class Determinant(Nothing):
         return mode.factor.effects(mode.u, mode.u), mode.factor.effect_blocks()
 
 
+class Exactly(Determinant):
+    """The same of a Gaussian model, whose effects have a normal density about the mode indeed."""
+
+    method: Method = "exact"
+
+
 class Pull(NamedTuple):
     """How -log |M| / 2 pulls at the rows' predictors.
 

@@ -19,6 +19,7 @@ class Directions(NamedTuple):
       at_mode: (v n, m) how they move in all, with each Lambda as well, where the effects are the mode.
       changes: (m, k, k) how each term's Lambda moves.
       own: (f, m) how the family's own parameters do.
+      beta: (p, m) how the fixed effects do.
       moves: (q, m) how the spherical effects do.
       is_rough: whether an information along them is for the way to a maximum, and not for errors there.
     """
@@ -27,6 +28,7 @@ class Directions(NamedTuple):
     at_mode: Floats
     changes: tuple[Floats, ...]
     own: Floats
+    beta: Floats
     moves: Floats
     is_rough: bool = False
 
@@ -77,4 +79,5 @@ def directions(
         turned[-1][where] = change
         effects.append(np.einsum("dab,lb->lad", turned[-1], own))
     at_mode = predictors + plan.spread(plan.join(tuple(effects)))
-    return Directions(predictors, at_mode, tuple(turned), np.eye(d)[places.own], moves.T)
+    unit = np.eye(d)
+    return Directions(predictors, at_mode, tuple(turned), unit[places.own], unit[:p], moves.T)

@@ -34,6 +34,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     find_mode,
 )
 from lmeformula.likelihood.laplace.modes import KnownMode, arrays_of, mode_slopes
+from lmeformula.likelihood.laplace.penalised import Penalised
 from lmeformula.likelihood.laplace.secants import corrected, remember
 from lmeformula.likelihood.laplace.trail import (
     SETTLED,
@@ -140,7 +141,7 @@ def fit_laplace(
     plan = layout(stack.terms)
     # Orthogonal columns: the scale and the correlation of the user's cost no digits.
     Q, R = stack.orthogonal()
-    problem = arrays_of(model, plan, factorize, care.marginal)._replace(X=Q)
+    problem = arrays_of(model, plan, factorize, care.marginal)._replace(X=Q, triangle=R)
     roots = column_roots(model)
     elements = factor_space(space, roots)
     p = space.num_fixed
@@ -226,6 +227,8 @@ def fit_laplace(
                 return nowhere(coordinates)
             information[m:, m:] = average_information(problem, found, changes)
             information[m:, m:] += elements.falling(coordinates[m:], slopes)
+            if isinstance(problem.marginal, Penalised):
+                information += problem.marginal.upright(problem, at, changes)
         # Own parameters are logarithms, but for a location: a step is held to about one.
         held = np.arange(p, m)
         information[held, held] = np.maximum(information[held, held], np.abs(score[held]))
@@ -313,7 +316,7 @@ def fit_laplace(
             in_beta=R.T @ approximation.in_beta,
             mode=mode._replace(at=mode.at._replace(beta=beta)),
         ),
-        problem=problem._replace(X=stack.X),
+        problem=problem._replace(X=stack.X, triangle=None),
         gain=summit.gain,
         converged=summit.converged,
         singular=any_singular(lambdas, roots),

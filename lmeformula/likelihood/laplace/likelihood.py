@@ -41,7 +41,7 @@ ROUNDING = 2e-16
 
 # row weights (n,), covariance factors -> M, factored or otherwise made solvable
 # How fits are called whose effects are integrated out, and where their errors are from.
-Method = Literal["laplace", "quadrature"]
+Method = Literal["exact", "laplace", "quadrature"]
 Factorize: TypeAlias = Callable[[Floats, tuple[Floats, ...]], Factor | ProbedFactor]
 
 
@@ -113,6 +113,7 @@ class Problem(NamedTuple):
       rows: derivatives of the rows' log density.
       factorize: how M is made solvable.
       marginal: how effects are integrated out.
+      triangle: (p, p) R where X is Q of the model's own columns, Q R, and fixed effects are R times theirs.
     """
 
     plan: Layout
@@ -121,6 +122,7 @@ class Problem(NamedTuple):
     rows: RowDerivatives
     factorize: Factorize
     marginal: Marginal
+    triangle: Floats | None = None
 
 
 class At(NamedTuple):

@@ -64,7 +64,8 @@ class Climbed(NamedTuple):
 def held_model(model: Model, at_limits: tuple[AtLimit, ...]) -> Model:
     """The model with these own parameters held next to their limits."""
     own = model.space.own.held_at({one.place: one.stand_in for one in at_limits})
-    return Model(model.design, model.family, replace(model.space, own=own), model.dtype)
+    space = replace(model.space, own=own)
+    return Model(model.design, model.family, space, model.dtype, priors=model.priors)
 
 
 def place_of(space: ParamSpace, one: AtLimit) -> int:
@@ -131,6 +132,8 @@ def limits_left(whole: Model, held: tuple[AtLimit, ...]) -> tuple[AtLimit, ...]:
     """The limits that are not held yet."""
     own, response = whole.space.own, whole.family.response(whole.design)
     taken = {one.limit.name for one in held}
+    # A prior says how far an own parameter is from its limit.
+    taken |= {name for one in whole.priors.of("own") for name in one.names}
     return tuple(
         AtLimit(own.natural_names.index(limit.name), limit.stand_in(response), limit)
         for limit in whole.family.base.limits

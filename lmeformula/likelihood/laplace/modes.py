@@ -23,6 +23,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     Problem,
     find_mode,
 )
+from lmeformula.likelihood.laplace.penalised import penalised, unpenalised
 from lmeformula.likelihood.laplace.rows import row_derivatives
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
@@ -87,13 +88,14 @@ def arrays_of(
     if factorize is None:
         factorize = find_incidence(plan).factorize
     stack = model.stack
-    rows, way = row_derivatives(model), marginal.of(model, plan)
+    rows, way = row_derivatives(model), penalised(marginal.of(model, plan), model)
     return Problem(plan, stack.X, stack.offset, rows, factorize, way)
 
 
 def again(problem: Problem, model: Model) -> Problem:
     """The arrays of another model with the same effects, made solvable and integrated out the same way."""
-    return arrays_of(model, problem.plan, problem.factorize, type(problem.marginal))
+    way = type(unpenalised(problem.marginal))
+    return arrays_of(model, problem.plan, problem.factorize, way)
 
 
 def mode_slopes(
