@@ -97,6 +97,20 @@ class Eliminated(NamedTuple):
         found[:size] = times_blocks(self.lead_inverse, top, transpose=True)
         return found
 
+    def turned(self, columns: Floats) -> Floats:
+        """L' columns, for columns (q, m): what `upper` takes back."""
+        size = self.plan.lead_size
+        found, scaled = np.empty_like(columns), []
+        for number, j in enumerate(self.plan.rest):
+            place, root = self.plan.place(j), _inverses(self.roots_inverse[number])
+            found[place] = times_blocks(root, columns[place], transpose=True)
+            scaled.append(times_lambda(self.lambdas[j], columns[place]))
+        push = times_lambda(self.lambdas[self.plan.lead].T, self.products.forward(scaled))
+        root = _inverses(self.lead_inverse)
+        found[:size] = times_blocks(root, columns[:size], transpose=True)
+        found[:size] += times_blocks(self.lead_inverse, push)
+        return found
+
     def spread_rest(self, columns: Floats) -> Floats:
         """L^-T (0, columns) (q, m), for columns (r, m) of the rest."""
         empty = np.zeros((self.plan.lead_size, columns.shape[1]))
@@ -175,6 +189,10 @@ def eliminate(plan: Layout, products: Products, lambdas: tuple[Floats, ...]) -> 
         middle,
         log_det,
     )
+
+
+def _inverses(blocks: Floats) -> Floats:
+    return np.asarray(1.0 / blocks if blocks.shape[1] == 1 else np.linalg.inv(blocks), float)
 
 
 def _invert_roots(blocks: Floats) -> tuple[Floats, float]:

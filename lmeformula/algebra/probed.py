@@ -11,7 +11,6 @@ import numpy as np
 from lmeformula.algebra.conjugate import conjugate_gradients
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.eliminated import Eliminated, eliminate
-from lmeformula.algebra.inverse import loadings
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.precision import ByModes, Columns
 from lmeformula.algebra.probes import (
@@ -22,6 +21,7 @@ from lmeformula.algebra.probes import (
     solve_sides,
     summarize,
 )
+from lmeformula.algebra.row_forms import add_forms, add_level_forms, in_parts
 from lmeformula.algebra.sparseproducts import Meetings, SparseProducts, sparse_products
 from lmeformula.arrays import Floats
 
@@ -29,8 +29,8 @@ from lmeformula.arrays import Floats
 TOLERANCE = 1e-9
 # The same for the average information, which only shapes the steps of an ascent.
 ROUGHLY = 1e-4
-# Rows are visited with so many probes at a time.
-COLUMNS = 8
+# Rows are visited with so many probes and directions at a time.
+COLUMNS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,10 +156,7 @@ class ProbedFactor(ByModes):
     def leverages(self) -> Floats:
         """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""
         found = self.base_leverages.copy()
-        for sides in self.sides:
-            share = 1.0 if sides.probes is None else 1.0 / self.num_probes
-            for products in self._row_products(sides):
-                found += share * products.sum(axis=1)
+        self._add_leverages(found, self.sides)
         return found
 
     def leverages_by_probe(self) -> Iterator[Floats]:
@@ -167,14 +164,14 @@ class ProbedFactor(ByModes):
         fixed = self.base_leverages.copy()
         for sides in self.sides:
             if sides.probes is None:
-                fixed += sum(products.sum(axis=1) for products in self._row_products(sides))
+                self._add_leverages(fixed, (sides,))
         for number in range(self.num_probes):
             found = fixed.copy()
             for sides in self.sides:
                 if sides.probes is not None and number in range(self.num_probes)[sides.probes]:
                     one = slice(number - sides.probes.start, number - sides.probes.start + 1)
-                    part = Sides(sides.columns[:, one], sides.solved.part(one), sides.probes, False)
-                    found += sum(products[:, 0] for products in self._row_products(part))
+                    part = Sides(sides.columns[:, one], sides.solved.part(one), None, False)
+                    self._add_leverages(found, (part,))
             yield found
 
     def near(self, directions: Floats | None = None) -> NearFactor:
@@ -194,32 +191,39 @@ class ProbedFactor(ByModes):
     def base_leverages(self) -> Floats:
         """(n,) what the leverages would be with A = I."""
         factor, plan, base = self.eliminated, self.plan, self.base_blocks
-        rows = loadings(plan, self.lambdas)
-        found = np.zeros(len(rows[0]))
-        for j, row in enumerate(rows):
-            found += _form(row, base[j][plan.level(j)], row)
+        found = np.zeros(len(plan.level(0)))
+        for j, factor_of in enumerate(self.lambdas):
+            blocks, values = factor_of @ base[j] @ factor_of.T, plan.values(j)
+            add_level_forms(found, (plan.level(j), values), blocks, values)
+        first = self.lambdas[plan.lead]
         inner = np.einsum("lca,lcb->lab", factor.lead_inverse, factor.lead_inverse)
-        left = inner @ self.lambdas[plan.lead].T
+        left, lead = first @ inner @ first.T, plan.values(plan.lead)
         for j, pair, meeting in zip(
             plan.rest, self._in_memory.between, self.meetings.between, strict=True
         ):
-            right = self.lambdas[j] @ base[j]
-            block = left[pair.first] @ pair.blocks @ right[pair.second]
-            found -= 2.0 * _form(rows[plan.lead], block[meeting.slot], rows[j])
+            right = self.lambdas[j] @ base[j] @ self.lambdas[j].T
+            blocks = pair.between(left, right)
+            add_level_forms(found, (meeting.slot, lead), blocks, plan.values(j), -2.0)
         return found
 
-    def _row_products(self, sides: Sides) -> Iterator[Floats]:
-        """(n, s) at each row, Z Lambda L^-T (0, (A^-1 - I) c) times Z Lambda L^-T (0, c), some c at a time."""
-        for start in range(0, sides.columns.shape[1], COLUMNS):
-            few = slice(start, start + COLUMNS)
-            columns = sides.columns[:, few]
-            right = self.predict(self.eliminated.spread_rest(columns))
-            right *= self.predict(self.eliminated.spread_rest(sides.solved.x[:, few] - columns))
-            yield right
+    def _add_leverages(self, found: Floats, sides: tuple[Sides, ...]) -> None:
+        """Add to each row Z Lambda L^-T (0, (A^-1 - I) c) times Z Lambda L^-T (0, c).
 
-    def predict(self, effects: Floats) -> Floats:
-        """Z Lambda effects (n, s), for effects (q, s)."""
-        return self.plan.spread(apply_lambda(self.plan, self.lambdas, effects))
+        Over directions that is summed, over probes it is a mean.
+        """
+        if not sides:
+            return
+        columns = np.concatenate([each.columns for each in sides], axis=1)
+        beyond = np.concatenate([each.solved.x - each.columns for each in sides], axis=1)
+        shares = [1.0 if each.probes is None else 1.0 / self.num_probes for each in sides]
+        beyond *= np.repeat(shares, [each.columns.shape[1] for each in sides])
+        for few in in_parts(columns.shape[1], COLUMNS):
+            left, right = self._spread_out(beyond[:, few]), self._spread_out(columns[:, few])
+            add_forms(found, self.plan, left, right)
+
+    def _spread_out(self, columns: Floats) -> Floats:
+        """Lambda L^-T (0, columns) (q, s), for columns (r, s) of the rest."""
+        return apply_lambda(self.plan, self.lambdas, self.eliminated.spread_rest(columns))
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +239,11 @@ class NearFactor:
 
     of: ProbedFactor
     directions: Floats
+
+    @property
+    def plan(self) -> Layout:
+        """Layout of the effects."""
+        return self.of.plan
 
     @cached_property
     def stretch(self) -> Floats:
@@ -262,13 +271,26 @@ class NearFactor:
         half[size:] += self.directions @ (self._beyond @ (self.directions.T @ half[size:]))
         return factor.upper(half)
 
+    def solve_upper(self, z: Floats) -> Floats:
+        """The effects (q, m) at z (q, m), in whose coordinates it is the identity."""
+        size, moved = self.of.plan.lead_size, z.copy()
+        moved[size:] += self.directions @ (self.stretch @ (self.directions.T @ z[size:]))
+        return self.of.eliminated.upper(moved)
+
+    def coordinates(self, effects: Floats) -> Floats:
+        """z (q, m) at effects (q, m): what `solve_upper` takes back."""
+        values, vectors = self._spectrum
+        size, z = self.of.plan.lead_size, self.of.eliminated.turned(effects)
+        shrunk = (vectors * (np.sqrt(values) - 1.0)) @ vectors.T
+        z[size:] += self.directions @ (shrunk @ (self.directions.T @ z[size:]))
+        return z
+
     def leverages(self) -> Floats:
         """(n,) diagonal of Z Lambda times its inverse times Lambda' Z'."""
         found = self.of.base_leverages.copy()
-        for start in range(0, self.directions.shape[1], COLUMNS):
-            few = slice(start, start + COLUMNS)
-            turned = self.of.predict(self._outward @ self._beyond[:, few])
-            found += (turned * self.of.predict(self._outward[:, few])).sum(axis=1)
+        outward = apply_lambda(self.of.plan, self.of.lambdas, self._outward)
+        for few in in_parts(self.directions.shape[1], COLUMNS):
+            add_forms(found, self.of.plan, outward @ self._beyond[:, few], outward[:, few])
         return found
 
     @cached_property
@@ -302,10 +324,3 @@ def factor_iteratively(
     """
     products = sparse_products(meetings, weights)
     return ProbedFactor(eliminate(meetings.plan, products, lambdas), signs)
-
-
-def _form(left: Floats, blocks: Floats, right: Floats) -> Floats:
-    """(n,) left' block right of each row, for left (n, k), blocks (n, k, m), right (n, m)."""
-    if blocks.shape[1:] == (1, 1):
-        return np.asarray(left[:, 0] * blocks[:, 0, 0] * right[:, 0])
-    return np.asarray(np.einsum("na,nab,nb->n", left, blocks, right))

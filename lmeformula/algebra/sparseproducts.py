@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from lmeformula.algebra.crossproducts import Layout, times_blocks
+from lmeformula.algebra.crossproducts import Layout, stacked, times_blocks
 from lmeformula.algebra.sparse_patterns import ordered_by
 from lmeformula.arrays import Codes, Floats, Ints
 from lmeformula.rows.mapped import TOGETHER, row_blocks
@@ -56,6 +56,14 @@ class Pair(NamedTuple):
     second: Codes
     forward: sp.csr_array
     backward: sp.csc_array
+
+    def between(self, left: Floats, right: Floats) -> Floats:
+        """(m, k_i, k_j) left block right of each pair, of (l_i, k_i, k_i) and (l_j, k_j, k_j)."""
+        found = np.empty_like(self.blocks)
+        for part in row_blocks(len(found)):
+            half = stacked(left[self.first[part]], self.blocks[part])
+            found[part] = stacked(half, right[self.second[part]])
+        return found
 
 
 class Meetings(NamedTuple):

@@ -213,7 +213,7 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
     known = None if _is_held_by_prior(model) else met_by_design(model)
     last, undetermined, is_nowhere = None, None, False
     if solver == "iterative":
-        model, last, at_limits = _by_probes(model, seed, options, known)
+        model, last, at_limits = _by_probes(model, seed, options, known, is_start=care.is_start)
         found = last.found._replace(num_evaluations=last.num_evaluations)
         psi, inside = last.psi, last.inside.copy()
     else:
@@ -337,13 +337,19 @@ def _met(model: Model, found: LaplaceFit) -> Met | None:
 
 
 def _by_probes(
-    model: Model, seed: int, options: Options, known: Known | None
+    model: Model, seed: int, options: Options, known: Known | None, *, is_start: bool
 ) -> tuple[Model, IterativeLaplace, tuple[AtLimit, ...]]:
     """The model without what is at its limit, its maximum by probes, and what is at its limit."""
 
     def fit(model: Model) -> IterativeLaplace:
         most = most_probes(options)
-        return fit_iteratively(model, seed=seed, tolerance=options.tolerance, max_probes=most)
+        return fit_iteratively(
+            model,
+            seed=seed,
+            tolerance=options.tolerance,
+            max_probes=most,
+            is_start=is_start,
+        )
 
     if known is None:
         return climb_iteratively(model, fit)

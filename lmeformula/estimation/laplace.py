@@ -37,6 +37,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent
 from lmeformula.likelihood.evaluation import CONVERGED_GAIN
 from lmeformula.likelihood.laplace.fit import WHOLE, Care
+from lmeformula.likelihood.laplace.iterative import DIFFERENCE
 from lmeformula.likelihood.laplace.limits import held_model
 from lmeformula.likelihood.laplace.modes import conditional, mode_at
 from lmeformula.likelihood.laplace.observed import observed_information
@@ -192,9 +193,9 @@ def _errors(
     exact = exact_errors(model, arrays, psi, solution.mc_covariance, inside, mode)
     if exact is not None:
         return Errors("quadrature", exact[0] + outside, exact[1])
-    observed = start.observed
-    if solver == "direct":
-        observed = observed_information(model, arrays, psi, inside, mode)
+    # The start's may be for the lengths of steps alone.
+    rough = None if solver == "direct" else DIFFERENCE
+    observed = observed_information(model, arrays, psi, inside, mode, rough)
     approximate = reported_covariance(space, psi, observed) + outside
     if sampled is None or error is None:
         return Errors("laplace", approximate, None)

@@ -59,7 +59,8 @@ def exact(at: Arrival, data: Sums, last: IterativeFit, seed: int, reml: bool) ->
 def approximated(at: Arrival, last: IterativeLaplace, seed: int) -> Evidence:
     """Of a Laplace approximation; see `exact`."""
     problem, space, before = last.found.problem, at.model.space, last.found.approximation
-    fresh = problem._replace(factorize=fresh_probes(at.model, FRESH, seed + ANOTHER_SEED))
+    probing = fresh_probes(at.model, last.factor, FRESH, seed + ANOTHER_SEED)
+    fresh = problem._replace(factorize=probing)
     there = approximate(fresh, place(space, at.psi), before.mode.u)
     units = tuple(1.0 / np.sqrt(at.model.design.mean(t.values**2)) for t in at.model.design.terms)
     errors = []

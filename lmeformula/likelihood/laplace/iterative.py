@@ -32,13 +32,14 @@ IterativeLaplace = probing.ProbedFit[LaplaceFit]
 
 
 def fit_iteratively(
-    model: Model, *, seed: int, tolerance: float, max_probes: int
+    model: Model, *, seed: int, tolerance: float, max_probes: int, is_start: bool = False
 ) -> IterativeLaplace:
     """Maximise the Laplace approximation of a model.
 
     Args:
       model: the model.
       seed, tolerance, max_probes: see `fit_by_probes`.
+      is_start: whether another method goes on from there, and the information is for the lengths of its steps.
     """
     plan = layout(model.stack.terms)
     meetings = find_meetings(plan)
@@ -48,7 +49,7 @@ def fit_iteratively(
         return _arrived(start), start.num_evaluations
 
     def fit(signs: Floats, here: Floats, earlier: IterativeLaplace | None) -> IterativeLaplace:
-        return _fit_with(model, _probing(meetings, signs), here, earlier)
+        return _fit_with(model, _probing(meetings, signs), here, earlier, is_start=is_start)
 
     return probing.fit_by_probes(
         signs_of(plan, model.stack.terms),
@@ -69,16 +70,17 @@ def _probing(meetings: Meetings, signs: Floats) -> Factorize:
     return factorize
 
 
-def fresh_probes(model: Model, count: int, seed: int) -> Factorize:
+def fresh_probes(model: Model, factor: ProbedFactor, count: int, seed: int) -> Factorize:
     """A way to make a model's M solvable with other probes than its fit's.
 
     Args:
       model: the model.
+      factor: M of its fit.
       count: number of probes.
       seed: of the probes.
     """
-    plan = layout(model.stack.terms)
-    return _probing(find_meetings(plan), signs_of(plan, model.stack.terms).draw(count, seed))
+    signs = signs_of(factor.plan, model.stack.terms)
+    return _probing(factor.meetings, signs.draw(count, seed))
 
 
 def _fit_with(
@@ -86,6 +88,8 @@ def _fit_with(
     factorize: Factorize,
     start: Floats,
     earlier: IterativeLaplace | None,
+    *,
+    is_start: bool,
 ) -> IterativeLaplace:
     """The maximum by one set of probes."""
     space = model.space
@@ -95,7 +99,9 @@ def _fit_with(
     at = approximate(found.problem, place(space, psi), mode.u)
     scores = scores_by_probe(space, found.problem, psi, at)
     if earlier is None or (earlier.inside != inside).any():
-        observed = observed_information(model, found.problem, psi, inside, mode.u, DIFFERENCE)
+        observed = observed_information(
+            model, found.problem, psi, inside, mode.u, DIFFERENCE, is_metric=is_start
+        )
         information = observed.matrix
     else:
         information = earlier.information

@@ -98,6 +98,7 @@ def observed_information(
       start: (q,) the mode there.
       difference: step of the differences of the determinant's slopes, where these are rough; by default as
         rounding allows.
+        Nothing checks them then but that they are symmetric.
       is_metric: whether it is for the lengths of steps alone. Of many rows, beside which the determinant says
         little of coefficients, only its second derivatives in covariances are worked out then, unchecked.
     Raises:
@@ -135,9 +136,10 @@ def observed_information(
 
     if is_metric and model.design.n > MANY_ROWS:
         at_rest, bend = slopes(np.zeros_like(psi)), np.zeros_like(before)
+        length = ONE_SIDED if difference is None else difference
         num_covariances = free[space.num_fixed : space.own_slice.start].sum()
         for number, way in enumerate(ways.T[:num_covariances]):
-            bend[number] = (slopes(ONE_SIDED * way) - at_rest) / ONE_SIDED
+            bend[number] = (slopes(length * way) - at_rest) / length
             bend[:, number] = bend[number]
         matrix = complete - back.T @ bend @ back
         matrix[nothing], matrix[:, nothing] = 0.0, 0.0
@@ -173,7 +175,7 @@ def observed_information(
             return exact
     if difference is not None:
         found = np.array([two_sided(difference * way) / difference for way in ways.T])
-        return finish(found, two_sided(0.5 * difference * across) / (0.5 * difference))
+        return finish(found, signs @ found)
     check = _extrapolated(two_sided, across)
     others = () if written is None else (finish(written, check),)
     if others and others[0].noise < GOOD:

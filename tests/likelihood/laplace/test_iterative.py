@@ -108,11 +108,11 @@ def test_an_interruption_returns_what_the_last_probes_gave(data, monkeypatch):
     model = lf.compile(lf.design("yes ~ x + (1 | g) + (1 | h)", data), family="bernoulli")
     calls = []
 
-    def interrupted(*given):
+    def interrupted(*given, **how):
         calls.append(given)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return fit_with(*given)
+        return fit_with(*given, **how)
 
     fit_with = iterative._fit_with
     monkeypatch.setattr(iterative, "_fit_with", interrupted)
