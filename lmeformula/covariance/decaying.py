@@ -81,8 +81,8 @@ class Decaying:
         first = first if sine >= 0.0 else -first
         factor = np.linalg.cholesky((R + NUGGET * np.eye(k)) / (1.0 + NUGGET))
         inverse = lapack.dtrtri(factor, lower=1)[0]
-        one = _half(inverse @ first @ inverse.T)
-        two = _half(inverse @ second @ inverse.T - 2.0 * one @ one.T)
+        one = half(inverse @ first @ inverse.T)
+        two = half(inverse @ second @ inverse.T - 2.0 * one @ one.T)
         return np.array([factor, factor @ one, factor @ two])
 
     def correlation_of(self, correlations: Floats) -> float:
@@ -158,7 +158,7 @@ class _Nearness(OneAngle):
         return np.array([FIRST])
 
 
-def _half(matrix: Floats) -> Floats:
+def half(matrix: Floats) -> Floats:
     """The lower triangle, with half of the diagonal."""
     found = np.tril(matrix)
     k = len(found)

@@ -10,9 +10,9 @@ import numpy as np
 from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.covariance.chart import Chart
 
-# Of the coefficients of a term: none, one between them all, one for each number of steps, or for each pair; or
-# several blocks of them with correlations of their own.
-Correlations = Literal["none", "one", "lags", "each", "blocks"]
+# Of the coefficients of a term: none, one between them all, two parameters for all, one for each number of
+# steps, or for each pair; or several blocks of them with correlations of their own.
+Correlations = Literal["none", "one", "two", "lags", "each", "blocks"]
 
 # Of an element of a matrix, roundings that its factor's pivots are built of.
 ROUNDING = 8.0 * np.finfo(float).eps

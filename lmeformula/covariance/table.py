@@ -11,6 +11,7 @@ from lmeformula.covariance.compound_symmetry import CompoundSymmetry
 from lmeformula.covariance.decaying import Decaying, Ranged
 from lmeformula.covariance.diagonal import Diagonal
 from lmeformula.covariance.direct_sum import DirectSum
+from lmeformula.covariance.matern import Matern
 from lmeformula.covariance.one_correlation import OneCorrelation
 from lmeformula.covariance.structure import Structure
 from lmeformula.covariance.toeplitz import Toeplitz
@@ -61,8 +62,11 @@ class Written(Protocol):
 
 def structure_of(term: Written) -> Structure:
     """The structure of a term's covariance; of Student's t, of its scale matrix."""
+    each: Structure
     if term.positions is None:
         each = STRUCTURES[(term.covariance, term.homogeneous)]
+    elif term.covariance == "mat":
+        each = Matern(term.positions, homogeneous=term.homogeneous)
     else:
         pattern = Decaying(term.covariance, term.positions, POWERS[term.covariance])
         each = Ranged(pattern, homogeneous=term.homogeneous)

@@ -18,17 +18,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.special
 
 from lmeformula.arrays import Floats, Ints, Mask, Tensor
-from lmeformula.covariance.angle_chart import AngleChart
-from lmeformula.covariance.chart import SMALLEST, Chart, LinearChart
-from lmeformula.covariance.one_correlation import LARGEST_LOGIT
-from lmeformula.covariance.structure import Correlations, log_sds
+from lmeformula.covariance.chart import SMALLEST
+from lmeformula.covariance.several_angles import SeveralAngles
+from lmeformula.covariance.structure import Correlations
 from lmeformula.formula.kinds import KINDS
 
 
-class Toeplitz:
+class Toeplitz(SeveralAngles):
     """Sigma = D R D with R_rs = rho of |r - s|.
 
     theta holds log sds, then for each number of steps m the z with p_m = 2 / (1 + exp(-z)) - 1.
@@ -46,7 +44,7 @@ class Toeplitz:
     correlations: Correlations = "lags"
 
     def __init__(self, *, homogeneous: bool) -> None:
-        self.homogeneous = homogeneous
+        super().__init__(Lags(), homogeneous=homogeneous)
 
     def least_correlation(self, k: int) -> float:
         return -1.0
@@ -79,44 +77,6 @@ class Toeplitz:
         rho = KINDS["toep"].correlation(label)
         return rf"R_{{rs}} = {rho}, \quad R_{{rr}} = 1, \quad r, s = 1, \dots, {k}"
 
-    def num_params(self, k: int) -> int:
-        return self.num_sds(k) + k - 1
-
-    def num_sds(self, k: int) -> int:
-        return 1 if self.homogeneous else k
-
-    def cholesky(self, theta: Floats, k: int) -> Floats:
-        sd, rest = self._parts(theta, k)
-        return np.asarray(sd[:, None] * Lags().at(rest, k)[0])
-
-    def cholesky_jacobian(self, theta: Floats, k: int) -> Floats:
-        sd, angles = self._parts(theta, k)
-        factor, by_angle, _ = Lags().at(angles, k)
-        by_sd = np.zeros((k, k, k))
-        by_sd[range(k), range(k)] = sd[:, None] * factor
-        first = by_sd.sum(axis=0)[None] if self.homogeneous else by_sd
-        # p = sin t and dp / dz = (1 - p^2) / 2, so that dt / dz = cos t / 2.
-        return np.concatenate([first, (0.5 * np.cos(angles)[:, None] * sd)[:, :, None] * by_angle])
-
-    def to_free(self, covariance: Floats) -> Floats:
-        variances = np.diag(covariance)
-        logs = log_sds(variances.mean(keepdims=True) if self.homogeneous else variances)
-        sd = np.sqrt(variances)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.sin(Lags().of(covariance / np.outer(sd, sd)))
-            found = np.where(np.isnan(found), 0.0, found)
-            return np.append(logs, np.log1p(found) - np.log1p(-found))
-
-    def off_bounds(self, theta: Floats, k: int, sd: float | Floats) -> tuple[Floats, Mask]:
-        logs, rest = np.split(theta, [self.num_sds(k)])
-        has_sd = np.isfinite(logs)
-        stand_in = np.append(
-            np.where(has_sd, logs, np.log(sd)), np.clip(rest, -LARGEST_LOGIT, LARGEST_LOGIT)
-        )
-        active = np.flatnonzero(np.broadcast_to(has_sd, (k,)))
-        idle = Lags().idle(_angles_of(rest), active)
-        return stand_in, np.append(has_sd, (np.abs(rest) < LARGEST_LOGIT) & ~idle)
-
     def to_report(self, theta: Floats, k: int) -> Floats:
         sd, angles = self._parts(theta, k)
         # The first coefficient is e_0: its covariances with the others are the first column.
@@ -128,26 +88,13 @@ class Toeplitz:
         found = np.zeros((size, size))
         found[range(count), range(count)] = sd[:count]
         found[count:, count:] = (
-            0.5 * np.cos(angles)[:, None] * Lags().at(angles, k)[1][:, 1:, 0]
+            self._slopes(theta, k)[:, None] * Lags().at(angles, k)[1][:, 1:, 0]
         ).T
         return found
 
     def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
-        sds = [("sd", "")] if self.homogeneous else [("sd", column) for column in columns]
-        return sds + [("cor", f"lag {steps}") for steps in range(1, len(columns))]
-
-    def elements(self, k: int) -> Floats | None:
-        return np.ones((1, 1, 1)) if k == 1 else None
-
-    def chart(self, scale: Floats) -> Chart:
-        if len(scale) == 1:
-            return LinearChart(np.ones((1, 1, 1)) / scale[0])
-        return AngleChart(Lags(), scale, homogeneous=self.homogeneous)
-
-    def _parts(self, theta: Floats, k: int) -> tuple[Floats, Floats]:
-        """(k,) standard deviations, and (k - 1,) angles."""
-        logs, rest = np.split(theta, [self.num_sds(k)])
-        return np.broadcast_to(np.exp(logs), (k,)), _angles_of(rest)
+        lags = [("cor", f"lag {steps}") for steps in range(1, len(columns))]
+        return self.labels_of_sds(columns) + lags
 
 
 class Lags:
@@ -217,12 +164,6 @@ def _combined(turn: tuple[int, float, float], one: _Row, other: _Row, sign: floa
     second[m, m] += -cosine * one.value - sign * sine * other.value
     first[m] += -sine * one.value + sign * cosine * other.value
     return _Row(value, first, second)
-
-
-def _angles_of(free: Floats) -> Floats:
-    """Angles of unconstrained z: the sine is 2 expit(z) - 1, the cosine 2 sqrt(expit(z) expit(-z))."""
-    high, low = scipy.special.expit(free), scipy.special.expit(-free)
-    return np.asarray(np.arctan2(high - low, 2.0 * np.sqrt(high * low)))
 
 
 def _partial(lags: Floats) -> Floats:

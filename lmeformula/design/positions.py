@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.spatial.distance import pdist
 
 from lmeformula.arrays import Floats
 from lmeformula.design.fixed import Matrix
@@ -50,6 +51,13 @@ def at_positions(
     place = place.reshape(-1)
     if known is None:
         positions = found
+        if term.covariance.kind == "mat" and len(np.unique(pdist(found).round(12))) < 2:
+            raise FormulaDataError(
+                f"all positions of {', '.join(names)} are equally far apart, which says nothing of how "
+                "smooth a field is",
+                span=term.span,
+                hint="mat() needs distances that differ; exp() has no smoothness.",
+            )
         if len(positions) > MOST_POSITIONS:
             raise FormulaDataError(
                 f"there are {len(positions):,} positions of {', '.join(names)}, and "

@@ -295,7 +295,7 @@ class Covariance:
     Attributes:
       kind: "us" (unstructured), "diag", "cs" (compound symmetry), "ar1" or "toep" (Toeplitz); or a structure of
         glmmTMB that parses but cannot be fitted, and that `lf.compile` refuses by name: "ou", "exp",
-        "gau", "mat", "rr", "propto", "equalto".
+        "gau", "rr", "propto", "equalto".
       homogeneous: one variance for all coefficients; None where the kind has no such choice ("us").
       options: further arguments of a structure that cannot be fitted, such as d = 2 of rr(x | g, d = 2).
     """

@@ -143,5 +143,14 @@ KINDS: dict[str, Kind] = {
             lambda index: rf"\exp(-(d_{{rs}} / \lambda_{{{index}}})^2)",
             has_positions=True,
         ),
+        Kind(
+            "mat",
+            {"mat": True},
+            ", correlated the less the farther apart, as smoothly as the data say",
+            lambda k: 2,
+            lambda homogeneous: counted(homogeneous, 2),
+            lambda index: rf"M_{{\nu_{{{index}}}}}(d_{{rs}} / \lambda_{{{index}}})",
+            has_positions=True,
+        ),
     )
 }

@@ -32,7 +32,7 @@ class Structure:
 
 
 # Structures of glmmTMB that are not here yet.
-OTHERS = ("mat", "rr", "propto", "equalto")
+OTHERS = ("rr", "propto", "equalto")
 STRUCTURES = MappingProxyType(
     {
         name: Structure(

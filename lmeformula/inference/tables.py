@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lmeformula.covariance.matern import ROUGHEST, SMOOTHEST
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.inference.ddf import usual
@@ -170,6 +171,15 @@ def comparison_table(fit: FittedModel, reference: Reference) -> Table:
     return Table(title, table.columns + beside, (*table.notes, *notes))
 
 
+def _at_end(smoothness: float) -> str:
+    """What a smoothness says that is as small or as large as any."""
+    if smoothness <= ROUGHEST:
+        return ", the least that is looked at: next to no correlation but of what is at one place."
+    if smoothness >= SMOOTHEST:
+        return ", the most that is looked at: as smooth as gau() has it."
+    return "."
+
+
 def _headings(fit: FittedModel, name: str) -> dict[str, tuple[str, Kind]]:
     """Of a name, the estimates and their errors."""
     return {shown: HEADINGS[shown] for shown in (name, *ESTIMATES, *_noise(fit))}
@@ -190,6 +200,11 @@ def _variance_notes(fit: FittedModel) -> tuple[str, ...]:
         f"Correlations fall with distance: {each.name} is {each.estimate:.4g}."
         for each in parameters(fit)
         if each.effect == "range"
+    ]
+    notes += [
+        f"How smoothly they fall: {each.name} is {each.estimate:.4g}" + _at_end(each.estimate)
+        for each in parameters(fit)
+        if each.effect == "smoothness"
     ]
     if fit.model.space.has_no_residual:
         notes.append("There is no residual: effects account for each row.")

@@ -162,7 +162,7 @@ def _unordered(columns: _Columns, covariances: tuple[Floats, ...]) -> Alike | No
         theta = structure.to_free(sigma)
         if (
             k < 2
-            or structure.correlations not in ("one", "lags")
+            or structure.correlations not in ("one", "two", "lags")
             or not theta[:count].max() > -np.inf
         ):
             continue
@@ -232,7 +232,7 @@ def _differ(term: TermShape, covariance: Floats, ways: Floats) -> Mask:
 def _moves(term: TermShape, root: Floats) -> Floats:
     """(m, k, k) a basis of how the covariance of a term, of scaled columns, can change."""
     k, correlations = len(root), term.structure.correlations
-    if k > 1 and correlations in ("one", "lags", "blocks"):
+    if k > 1 and correlations in ("one", "two", "lags", "blocks"):
         return np.zeros((0, k, k))
     if term.structure.num_params(k) == 1:
         return np.asarray((root @ root.T / np.trace(root @ root.T))[None])

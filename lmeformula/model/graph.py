@@ -175,7 +175,7 @@ def _pairs(structure: Structure, k: int) -> tuple[int, ...]:
     """The shape of a term's correlations."""
     if isinstance(structure, DirectSum):
         return (structure.count, *_pairs(structure.structure, k // structure.count))
-    return {"one": (), "lags": (k - 1,), "each": (k, k)}[structure.correlations]
+    return {"one": (), "two": (2,), "lags": (k - 1,), "each": (k, k)}[structure.correlations]
 
 
 def latent_node(effects: Effects) -> Node:

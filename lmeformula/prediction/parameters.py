@@ -14,7 +14,12 @@ from lmeformula.model.params import term_shape
 
 ANYTHING = (-float("inf"), float("inf"))
 POSITIVE = (0.0, float("inf"))
-BOUNDS = {"sd": POSITIVE, "range": POSITIVE, "df": (LEAST_FREEDOM, float("inf"))}
+BOUNDS = {
+    "sd": POSITIVE,
+    "range": POSITIVE,
+    "smoothness": POSITIVE,
+    "df": (LEAST_FREEDOM, float("inf")),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,11 @@ class TermCovariance:
         """Places (i, j), j < i, of the correlations that are parameters, each once."""
         pairs = [(i, j) for i in range(len(self.columns)) for j in range(i)]
         of_first = [(i, 0) for i in range(1, len(self.columns))]
-        return tuple({"none": [], "one": pairs[:1], "lags": of_first, "each": pairs}[self.repeats])
+        return tuple(
+            {"none": [], "one": pairs[:1], "two": pairs[:1], "lags": of_first, "each": pairs}[
+                self.repeats
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

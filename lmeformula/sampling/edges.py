@@ -61,7 +61,7 @@ def edge_finder(
             found += _sd_edges(psi, term, place.start, unit)
             if term.structure.correlations == "each":
                 found += _determined_edges(psi, term, place.start, unit)
-            elif term.structure.correlations in ("one", "lags") and len(term.columns) > 1:
+            elif term.structure.correlations in ("one", "two", "lags") and len(term.columns) > 1:
                 found += _bound_edges(psi, term, place, unit)
         return tuple(found)
 

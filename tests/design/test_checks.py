@@ -80,7 +80,7 @@ UNSUPPORTED = {
     "y ~ x + (1 | gr(g, dist = 'cauchy'))": (
         'gr(g, dist = "cauchy") is another package\'s syntax, which cannot be fitted here'
     ),
-    "y ~ x + mat(0 + factor(t) | g)": "the covariance structure mat() cannot be fitted yet",
+    "y ~ x + rr(0 + factor(t) | g)": "the covariance structure rr() cannot be fitted yet",
 }
 
 

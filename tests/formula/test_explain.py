@@ -29,8 +29,8 @@ MEANINGS = [
         "slopes of a varying over g, with a correlation for each distance in time",
     ),
     (
-        "mat(0 + a|g)",
-        "slopes of a varying over g, with covariance mat (not available for fitting)",
+        "rr(0 + a|g)",
+        "slopes of a varying over g, with covariance rr (not available for fitting)",
     ),
     (
         "ou(0 + t|g)",
@@ -85,5 +85,5 @@ def test_counts_parameters_as_glmmtmb_does(
 
 
 def test_has_no_count_for_what_cannot_be_fitted() -> None:
-    assert num_parameters("mat", None, 3) is None
+    assert num_parameters("rr", None, 3) is None
     assert "not available for fitting" in parse("y ~ (1|mm(g, h))").explain()

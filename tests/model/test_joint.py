@@ -331,9 +331,9 @@ def change_term(design, **changes):
         ),
         (
             "slope",
-            lambda d: change_term(d, covariance="mat"),
+            lambda d: change_term(d, covariance="rr"),
             {},
-            "covariance structure 'mat' of term 'g'",
+            "covariance structure 'rr' of term 'g'",
         ),
         (
             "slope only",

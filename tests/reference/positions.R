@@ -33,4 +33,13 @@ entries <- c(entries,
   tmb("ou", "Reaction ~ Days + ou(0 + u | Subject)", Reaction ~ Days + ou(0 + t | Subject), c(48, 1 / 7)),
   tmb("one field", "Reaction ~ 1 + exp(0 + u + v | one)", Reaction ~ 1 + exp(0 + p | one), c(36, 13)),
   tmb("yes or no", "slow ~ Days + exp(0 + u | Subject)", slow ~ Days + exp(0 + t | Subject), NULL, binomial))
+matern <- function(id, ours, theirs, start, reml = FALSE) {
+  fit <- glmmTMB(theirs, d, start = list(theta = log(start)), REML = reml,
+                 control = glmmTMBControl(optCtrl = list(iter.max = 1e4, eval.max = 1e4, rel.tol = 1e-14)))
+  theta <- exp(getME(fit, "theta"))
+  sub("}$", sprintf(', "smoothness": %.10g}', theta[3]),
+      entry(id, ours, tmb_is, logLik(fit), theta[1], theta[2], sigma(fit), fixef(fit)$cond, reml))
+}
+entries <- c(entries,
+  matern("mat u REML", "Reaction ~ Days + mat(0 + u | Subject)", Reaction ~ Days + mat(0 + t | Subject), c(48, 5, .8), TRUE))
 cat("[\n", paste(entries, collapse = ",\n"), "\n]\n", sep = "")
