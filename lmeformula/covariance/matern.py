@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 import scipy.special
 from scipy.linalg import lapack
 from scipy.spatial.distance import cdist
@@ -197,6 +196,7 @@ class MaternAngles:
 
     def _nearest(self, log_ratios: Floats, means: Floats, start: Floats) -> Floats:
         """Angles whose correlations are nearest to those of some distances."""
+        from scipy.optimize import least_squares
 
         def residuals(angles: Floats) -> Floats:
             return self._of_distances(angles, log_ratios)[0] - means
@@ -211,14 +211,16 @@ class MaternAngles:
             def miss(angle: float) -> float:
                 return float(residuals(np.array([angle, start[1]]))[0])
 
+            from scipy.optimize import brentq
+
             low, high = (miss(end) for end in ends)
             if low >= 0.0 or high <= 0.0:
                 return np.array([ends[0] if low >= 0.0 else ends[1], start[1]])
-            return np.array([scipy.optimize.brentq(miss, *ends, xtol=1e-15, rtol=1e-14), start[1]])
+            return np.array([brentq(miss, *ends, xtol=1e-15, rtol=1e-14), start[1]])
         grid = np.linspace(0.02, 0.98, 9) * 0.5 * np.pi
         tried = [np.array([first, second]) for first in grid for second in grid]
         best = min(tried, key=lambda angles: float((residuals(angles) ** 2).sum()))
-        found = scipy.optimize.least_squares(
+        found = least_squares(
             residuals, best, slopes, bounds=([0.0] * 2, [0.5 * np.pi] * 2), **TIGHT
         )
         return self._at_end(np.asarray(found.x), residuals, slopes)
@@ -230,9 +232,11 @@ class MaternAngles:
         slopes: Callable[[Floats], Floats],
     ) -> Floats:
         """Angles with the smoothness at its end, where that is as near: what is solved for stays off it."""
+        from scipy.optimize import least_squares
+
         for end in (0.0, 0.5 * np.pi):
             if abs(angles[1] - end) < CLOSE:
-                found = scipy.optimize.least_squares(
+                found = least_squares(
                     lambda first, end=end: residuals(np.array([first[0], end])),
                     angles[:1],
                     lambda first, end=end: slopes(np.array([first[0], end]))[:, :1],
