@@ -129,6 +129,8 @@ def check_folds(fit: FittedModel, folds: Folds) -> None:
                     "grouping factor of what it is.",
                 )
         for term in design.terms:
+            if term.role == "population":
+                continue
             if len(np.unique(term.index[~held])) < 2:
                 raise ModelError(
                     f"{where} there are fewer than two levels of {term.group}",

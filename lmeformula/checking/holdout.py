@@ -9,7 +9,12 @@ import numpy as np
 from lmeformula.arrays import Floats, Ints
 from lmeformula.design.rebuild import rebuild
 from lmeformula.fit import FittedModel, of_observations
-from lmeformula.prediction.predictor import has_new_level, linear_predictor, mean_response
+from lmeformula.prediction.predictor import (
+    has_new_level,
+    linear_predictor,
+    mean_response,
+    of_population,
+)
 from lmeformula.prediction.residuals import observed_mean
 
 
@@ -75,7 +80,7 @@ def holdout(fit: FittedModel, newdata: object) -> Holdout:
     observed, _ = observed_mean(fit.model.family, rows)
     trained, weights = observed_mean(fit.model.family, fit.model.design)
     residuals = observed - mean_response(fit, linear_predictor(fit, rows))
-    alone = mean_response(fit, linear_predictor(fit, rows, with_random=False))
+    alone = mean_response(fit, linear_predictor(fit, rows, with_random=of_population(rows)))
     return Holdout(
         num_rows=len(observed),
         num_new_levels=int(has_new_level(rows).sum()),

@@ -111,7 +111,7 @@ class DirectSum:
             own = columns[block * k // self.count : (block + 1) * k // self.count]
             for place, (kind, label) in zip(places, self.structure.labels(own), strict=True):
                 # What all coefficients of a block share is called by what its columns end in.
-                of_all = own[0].rpartition(":")[2]
+                of_all = _last_factor(own[0])
                 found[place] = (
                     kind,
                     label if label in own or "," in label else _named(label, of_all),
@@ -159,6 +159,16 @@ class DirectSum:
         for places, part in zip(self._places(k), parts, strict=True):
             found[places] = part
         return found
+
+
+def _last_factor(column: str) -> str:
+    """The last of the variables whose product a column is: "a[u:v]" of "x:a[u:v]"."""
+    depth = 0
+    for place in range(len(column) - 1, -1, -1):
+        depth += {"]": 1, "[": -1}.get(column[place], 0)
+        if column[place] == ":" and not depth:
+            return column[place + 1 :]
+    return column
 
 
 def _named(label: str, of_all: str) -> str:

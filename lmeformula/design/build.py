@@ -29,6 +29,8 @@ from lmeformula.design.random import term_blocks, warn_about_terms
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import response_block
 from lmeformula.design.side_by_side import joined
+from lmeformula.design.smooth_terms import smooth_blocks
+from lmeformula.design.smooths import smooths_on
 from lmeformula.design.used import columns_used, row_bytes
 from lmeformula.design.values import Categories, Coding, Column, Numbers, missing, take
 from lmeformula.design.variables import (
@@ -46,6 +48,7 @@ from lmeformula.formula import expand_dot, parse
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import Expression, TermSum
 from lmeformula.formula.several_formulas import formulas_of
+from lmeformula.formula.smooths import effect_groups
 from lmeformula.rows.mapped import beside, row_blocks
 
 Contrasts: TypeAlias = Mapping[str, "str | tuple[str, str | int] | NDArray[Any]"]
@@ -180,6 +183,8 @@ def _arrays(
     frame = scope.frame
     num_rows = frame.num_rows if rows is None else rows.size
     with placed(part.formula.text):
+        smooths = smooths_on(values.smooths, rows, scope)
+        variables = variables | {call: made.null for call, made in smooths.items()}
         # Slopes often vary by the columns of the fixed part.
         known: dict[tuple[Builder, TermSum], Matrix] = {}
         X = columns_of(model.fixed.sum, variables, num_rows, known=known)
@@ -190,6 +195,7 @@ def _arrays(
         groups = group_all(model, values.groups, rows)
         terms = term_blocks(model.random, variables, groups, num_rows, known)
         warn_about_terms(model.random, terms, variables)
+        terms += smooth_blocks(model, smooths, groups, num_rows, terms)
         _warn_about_numeric_groups(values.groups, frame)
         total_offset = sum_offsets(values, part.offset.values, rows, num_rows)
         of_response = on_rows(values.response, rows)
@@ -294,14 +300,14 @@ def group_all(
 ) -> dict[tuple[str, ...], tuple[Grouping, Ints]]:
     """Number the levels of every grouping factor on the rows used."""
     groups = {}
-    for term in formula.random:
-        if term.group.names not in groups:
-            names = group_columns(term.group.names, term.group.reserved)
+    for group in effect_groups(formula):
+        if group.names not in groups:
+            names = group_columns(group.names, group.reserved)
             factors = [take(columns[name], rows) for name in names]
-            groups[term.group.names] = group_rows(factors)  # type: ignore[arg-type]
-        if term.group.by and (term.group.by,) not in groups:
-            factor = take(columns[term.group.by], rows)
-            groups[(term.group.by,)] = group_rows([factor])  # type: ignore[list-item]
+            groups[group.names] = group_rows(factors)  # type: ignore[arg-type]
+        if group.by and (group.by,) not in groups:
+            factor = take(columns[group.by], rows)
+            groups[(group.by,)] = group_rows([factor])  # type: ignore[list-item]
     return groups
 
 

@@ -47,6 +47,8 @@ def check_design(design: Design) -> None:
     for term, place in zip(design.terms, places_of(design), strict=True):
         with placed(*place):
             # Of one field positions tell a variance.
+            if term.role == "population":
+                continue
             if len(term.levels) < 2 and (term.positions is None or len(term.positions) < 2):
                 raise FormulaDataError(
                     f"the grouping factor '{term.group}' has only one level, {term.levels[0]!r}",

@@ -44,6 +44,7 @@ class TermBlock:
       block: the label of the linked terms (e |ID| g) that this is, or "".
       prior: of the coefficients of a level.
       role: whether predictions without random effects keep it.
+      smooth: the smooth that it is a part of, in canonical text; "" of others.
       predictors: (k) which of the model's linear predictors each coefficient adds to; by default the first.
       parts: how many groups of columns, one after another, have a covariance of their own each: one for each
         level of a in gr(g, by = a).
@@ -63,6 +64,7 @@ class TermBlock:
     block: str = ""
     prior: Prior = NORMAL
     role: Role = "group"
+    smooth: str = ""
     predictors: tuple[int, ...] = ()
     parts: int = 1
     positions: Floats | None = field(default=None, repr=False)
@@ -166,7 +168,9 @@ class Design:
         if self.dropped:
             lines.append(f"  dropped   {listed(self.dropped, 8)}")
         lines += [
-            f"  random    {term.name}: {len(term.levels):,} levels of {listed(term.columns, 4)}"
+            f"  smooth    {term.name}: {len(term.columns):,} columns"
+            if term.role == "population"
+            else f"  random    {term.name}: {len(term.levels):,} levels of {listed(term.columns, 4)}"
             + (f", {term.covariance}" if term.covariance != UNSTRUCTURED else "")
             for term in self.terms[:6]
         ]

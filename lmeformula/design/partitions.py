@@ -36,6 +36,7 @@ from lmeformula.formula import expand_dot
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import Call, walk
 from lmeformula.formula.parts import expressions
+from lmeformula.formula.smooths import is_smooth
 from lmeformula.rows.parts import Shards
 from lmeformula.rows.source import Source, first_line
 from lmeformula.rows.workers import MEMORY, Workers, addresses
@@ -165,7 +166,8 @@ def _check_formula(parsed: Formula) -> None:
             if not isinstance(node, Call) or node.function in BY_LEVELS:
                 continue
             function = FUNCTIONS.get(node.function)
-            if function is not None and (function.is_stateful or function.is_of_other_rows):
+            learns = function is not None and (function.is_stateful or function.is_of_other_rows)
+            if learns or is_smooth(node):
                 raise ModelError(
                     f"{node.function}() learns from all rows together, which are with several workers",
                     formula=parsed.text,

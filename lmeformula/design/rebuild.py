@@ -23,6 +23,8 @@ from lmeformula.design.random import term_blocks
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import check_trials, response_block, response_parts
 from lmeformula.design.side_by_side import joined_rows, term_places
+from lmeformula.design.smooth_terms import smooth_blocks
+from lmeformula.design.smooths import smooths_on
 from lmeformula.design.used import columns_used
 from lmeformula.design.values import Column, Numbers, as_floats, categories, listed, take
 from lmeformula.design.variables import (
@@ -34,8 +36,8 @@ from lmeformula.design.variables import (
 )
 from lmeformula.errors import FormulaDataError, placed
 from lmeformula.formula.formula import Formula
-from lmeformula.formula.ir import Expression, RandomTerm, Response, TermSum
-from lmeformula.formula.links import linked_terms
+from lmeformula.formula.ir import Expression, GroupingFactor, Response, TermSum
+from lmeformula.formula.smooths import effect_groups, effect_terms
 
 
 @kinds.takes(
@@ -92,7 +94,7 @@ def rebuild(
     with placed(design.formula.text):
         model, _ = without_reserved(design.formula, scope)
         if not all(built):
-            model = replace(model, random=_of_terms(model, built))
+            model = _with_terms(model, built)
         values = evaluate_formula(
             model, scope, with_response=response, with_groups=has_groups, with_sizes=sizes
         )
@@ -103,19 +105,21 @@ def rebuild(
         num_rows = frame.num_rows if rows is None else rows.size
 
         variables = predictors_on(values.predictors, rows, recipe.factors, {})
+        smooths = smooths_on(values.smooths, rows, scope)
+        variables |= {call: made.null for call, made in smooths.items()}
         X = _kept_columns(columns_of(model.fixed.sum, variables, num_rows), design)
         matched, unseen = {}, {}
-        for term in model.random if has_groups else ():
-            names = group_columns(term.group.names, term.group.reserved)
+        for group in effect_groups(model) if has_groups else ():
+            names = group_columns(group.names, group.reserved)
             factors = [take(values.groups[name], rows) for name in names]
-            grouping = recipe.groupings[term.group.names]
+            grouping = recipe.groupings[group.names]
             index, unknown = match_rows(grouping, factors)  # type: ignore[arg-type]
-            matched[term.group.names] = (grouping, index)
+            matched[group.names] = (grouping, index)
             if unknown:
-                unseen[term.group.label] = unknown
-            if term.group.by:
-                factor = take(values.groups[term.group.by], rows)
-                matched[(term.group.by,)] = _known_group(term, recipe, factor)
+                unseen[group.label] = unknown
+            if group.by:
+                factor = take(values.groups[group.by], rows)
+                matched[(group.by,)] = _known_group(group, recipe, factor)
         block, parts = None, on_rows(values.response, rows)
         if response and model.response is not None:
             known = design.response.levels if design.response is not None else ()
@@ -126,6 +130,7 @@ def rebuild(
         if has_groups:
             fitted_terms = [t for t, is_built in zip(design.terms, built, strict=True) if is_built]
             found = term_blocks(model.random, variables, matched, num_rows, fitted=fitted_terms)
+            found += _wanted(smooth_blocks(model, smooths, matched, num_rows, found), design, built)
             terms = _all_terms(design, built, found, num_rows)
             for block_of_rows, fitted in zip(terms, design.terms, strict=True):
                 check_parts(block_of_rows, fitted.part_of)
@@ -162,6 +167,8 @@ def columns_on(design: Design, newdata: Mapping[str, Any], terms: TermSum) -> Ma
         model = replace(model, fixed=replace(model.fixed, sum=terms))
         values = evaluate_formula(model, scope, with_response=False, with_groups=False)
         variables = predictors_on(values.predictors, None, recipe.factors, {})
+        smooths = smooths_on(values.smooths, None, scope)
+        variables |= {call: made.null for call, made in smooths.items()}
         return columns_of(terms, variables, scope.frame.num_rows)
 
 
@@ -170,27 +177,48 @@ def _scope(recipe: Recipe, newdata: object, formula: Formula, named: Sequence[st
     return Scope(frame, recipe.functions, recipe.memory, True)
 
 
-def _known_group(term: RandomTerm, recipe: Recipe, factor: Column) -> tuple[Grouping, Ints]:
+def _known_group(group: GroupingFactor, recipe: Recipe, factor: Column) -> tuple[Grouping, Ints]:
     """What covariances differ by, on new rows: each has to be of a level that has one."""
-    by = term.group.by
+    by = group.by
     grouping = recipe.groupings[(by,)]
     index, unknown = match_rows(grouping, [categories(factor)])
     if unknown:
         raise FormulaDataError(
             f"'{by}' has levels that the data of the fit did not have: {listed(unknown)}",
-            span=term.group.span,
+            span=group.span,
             hint=f"Covariances are known for {listed(grouping.levels)}.",
         )
     return grouping, index
 
 
-def _of_terms(model: Formula, built: tuple[bool, ...]) -> tuple[RandomTerm, ...]:
-    """The formula's terms that the design's terms which are built are made of."""
-    blocks = linked_terms(model.random)
-    kept = [
-        term for block, is_built in zip(blocks, built, strict=True) if is_built for term in block
-    ]
-    return tuple(term for term in model.random if any(term is each for each in kept))
+def _with_terms(model: Formula, built: tuple[bool, ...]) -> Formula:
+    """The formula without the terms of effects that are not built; curves stay, which have fixed columns."""
+    blocks = list(zip(effect_terms(model), built, strict=True))
+    kept = [term for linked, is_built in blocks if is_built for term in linked]
+    # Those of the levels of a factor have no fixed columns.
+    gone = {
+        term.smooth.call
+        for linked, is_built in blocks
+        for term in linked
+        if term.smooth is not None and term.group.names and not is_built
+    }
+    total = model.fixed.sum
+    terms = tuple(term for term in total.terms if not gone & set(term.variables))
+    return replace(
+        model,
+        fixed=replace(model.fixed, sum=TermSum(total.intercept, terms)),
+        random=tuple(term for term in model.random if any(term is each for each in kept)),
+    )
+
+
+def _wanted(
+    blocks: tuple[TermBlock, ...], design: Design, built: tuple[bool, ...]
+) -> tuple[TermBlock, ...]:
+    """The terms of smooths that are built, of those of the smooths that are there."""
+    names = {
+        term.columns for term, is_built in zip(design.terms, built, strict=True) if not is_built
+    }
+    return tuple(block for block in blocks if block.columns not in names or block.factors)
 
 
 def _all_terms(

@@ -15,7 +15,7 @@ from lmeformula.design.select import select_rows
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import RandomTerm, Span
-from lmeformula.formula.links import linked_terms
+from lmeformula.formula.smooths import effect_terms
 
 
 def joined(formula: Formula, predictors: tuple[LinearPredictor, ...]) -> Design:
@@ -93,8 +93,12 @@ def joined_terms(
     seen: Counter[str] = Counter()
     found = []
     for members in linked.values():
-        first = members[0][1]
+        number, first = members[0]
         _check_alike([term for _, term in members])
+        if first.role == "population":
+            # A curve is called as the columns of its predictor are.
+            (group,) = predictors[number].named((first.group,))
+            first = replace(first, group=group)
         found.append(
             replace(
                 first,
@@ -178,7 +182,7 @@ def written_terms(design: Design) -> tuple[tuple[tuple[str, RandomTerm], ...], .
     found: dict[int, list[tuple[str, RandomTerm]]] = {}
     for each, places in zip(designs, term_places([one.terms for one in designs]), strict=True):
         written = each.formula
-        for place, linked in zip(places, linked_terms(written.random), strict=True):
+        for place, linked in zip(places, effect_terms(written), strict=True):
             found.setdefault(place, []).extend((written.text, term) for term in linked)
     return tuple(map(tuple, found.values()))
 

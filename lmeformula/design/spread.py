@@ -9,6 +9,7 @@ import numpy as np
 
 from lmeformula.design.design import Design
 from lmeformula.design.shards import cut_levels, lead_of, part_of
+from lmeformula.errors import ModelError
 from lmeformula.rows.parts import Part, Shards
 from lmeformula.rows.workers import Workers, addresses
 
@@ -23,10 +24,16 @@ def spread(design: Design, client: Any, most: int | None = None) -> Design:
     Returns:
       The same design, whose sums over rows are the workers'.
     Raises:
+      ModelError: for smooths.
       ClusterError: if there are no workers.
     """
     if not design.terms:
         return design
+    for curve in (term for term in design.terms if term.role == "population"):
+        raise ModelError(
+            f"{curve.name} has effects of all rows, which are not fitted over the workers of a cluster",
+            hint="Fit it in this process, with cluster=False.",
+        )
     lead = lead_of(design.terms)
     term = design.terms[lead]
     counts = np.bincount(term.index, minlength=len(term.levels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -14,6 +14,7 @@ from lmeformula.design.frame import column_of
 from lmeformula.design.labels import label
 from lmeformula.design.names import check_names
 from lmeformula.design.response import response_parts
+from lmeformula.design.smooths import SmoothColumns, smooth_columns
 from lmeformula.design.values import (
     Categories,
     Coding,
@@ -32,6 +33,7 @@ from lmeformula.errors import FormulaDataError, placed
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import Call, Expression
 from lmeformula.formula.reserved import RESERVED_FUNCTIONS
+from lmeformula.formula.smooths import effect_groups, is_smooth, smooths_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,17 +45,22 @@ class Evaluated:
       response: the parts of the response: values, trials, weights.
       offsets: the offsets of the formula.
       groups: the columns of the grouping factors, by name.
+      smooths: the variables of the smooths, whose columns come after the rows are settled.
     """
 
     predictors: Mapping[Expression, Column]
     response: Mapping[Expression, Column]
     offsets: Mapping[Expression, Column]
     groups: Mapping[str, Categories]
+    smooths: Mapping[Call, SmoothColumns] = field(default_factory=dict)
 
     def columns(self) -> list[Column]:
         """List all of them."""
         parts = (self.predictors, self.response, self.offsets, self.groups)
-        return [column for part in parts for column in part.values()]
+        found = [column for part in parts for column in part.values()]
+        for smooth in self.smooths.values():
+            found += [*smooth.variables, *([] if smooth.by is None else [smooth.by])]
+        return found
 
 
 def evaluate_formula(
@@ -86,14 +93,24 @@ def evaluate_formula(
     random = formula.random if with_groups else ()
     sums = [formula.fixed.sum, *(term.columns for term in random)]
     response_variables = [part for part in parts if part is not None]
-    variables = dict.fromkeys(v for terms in sums for v in terms.variables)
+    variables = dict.fromkeys(v for terms in sums for v in terms.variables if not is_smooth(v))
     grouping = [
-        (name, term.group.span)
-        for term in random
-        for name in (*group_columns(term.group.names, term.group.reserved), term.group.by)
+        (name, group.span)
+        for group in (effect_groups(formula) if with_groups else ())
+        for name in (*group_columns(group.names, group.reserved), group.by)
         if name
     ]
-    check_names(chain(response_variables, variables, formula.fixed.offsets), grouping, scope)
+    # The factors of smooths are not needed where groups are not, and the others are.
+    smooths = smooths_of(formula)
+    inside = (
+        variable
+        for smooth in smooths
+        for variable in (*smooth.variables, smooth.by)
+        if variable is not None and variable is not smooth.group
+    )
+    check_names(
+        chain(response_variables, variables, inside, formula.fixed.offsets), grouping, scope
+    )
     sizes = parts[-2:]
     response = {
         variable: _evaluated(variable, scope, may_be_constant=variable in sizes)
@@ -114,7 +131,7 @@ def evaluate_formula(
         if name not in groups:
             with placed(span=span):
                 groups[name] = categories(column_of(scope.frame, name))
-    return Evaluated(predictors, response, offsets, groups)
+    return Evaluated(predictors, response, offsets, groups, smooth_columns(formula, scope))
 
 
 def _evaluated(variable: Expression, scope: Scope, *, may_be_constant: bool = False) -> Column:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lmeformula.formula import ir
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import expression_text, group_text, name_text, term_text
+from lmeformula.formula.smooths import is_smooth, read_smooth
 
 
 def check_formula(
@@ -18,6 +19,7 @@ def check_formula(
       report: collects mistakes and warnings.
     """
     check_response_on_right(formula, report)
+    check_smooths(formula, report)
     if formula.fixed.template:
         check_dot(formula, fixed_variables, report)
     check_random_terms(formula, report)
@@ -37,6 +39,29 @@ def check_response_on_right(formula: ir.FormulaRecord, report: Report) -> None:
         named = (*random.group.names, random.group.by)
         if isinstance(response, ir.Column) and response.name in named:
             report.error("response_on_right", random.group.span, name=name)
+
+
+def check_smooths(formula: ir.FormulaRecord, report: Report) -> None:
+    """Read the smooths, and note those that are no term of their own."""
+    alone = set()
+    for term in formula.fixed.sum.terms:
+        found = [variable for variable in term.variables if is_smooth(variable)]
+        if len(term.variables) > 1 and found:
+            text = expression_text(found[0])
+            report.error("smooth_in_product", found[0].span, text=text)
+            return
+        for call in found:
+            alone.add(id(call))
+            assert isinstance(call, ir.Call)
+            read_smooth(call, report)
+    response = formula.response
+    parts = () if response is None else (response.expression, response.trials, response.weights)
+    groups = [term.columns.variables for term in formula.random]
+    for expressions in (parts, formula.fixed.sum.variables, formula.fixed.offsets, *groups):
+        for expression in expressions:
+            for node in () if expression is None else ir.walk(expression):
+                if is_smooth(node) and id(node) not in alone:
+                    report.error("smooth_inside", node.span, text=expression_text(node))
 
 
 def check_dot(

@@ -17,6 +17,7 @@ from lmeformula.formula.show import (
     sum_text,
     term_text,
 )
+from lmeformula.formula.smooths import BASES, Smooth, is_smooth, smooths_of
 
 
 class Explanation(str):
@@ -56,6 +57,9 @@ def explain(formula: ir.FormulaRecord) -> Explanation:
     lines.append(f"Fixed effects: {fixed_words(formula.fixed)}")
     if formula.fixed.offsets:
         lines.append(f"Offset: {' + '.join(map(expression_text, formula.fixed.offsets))}")
+    if smooths := smooths_of(formula):
+        lines.append("Smooths:")
+        lines += map(smooth_words, smooths)
     if formula.random:
         lines.append("Random effects:")
         for _, terms in groupby(formula.random, key=lambda term: term.span or id(term)):
@@ -71,9 +75,32 @@ def fixed_words(part: ir.FixedPart) -> str:
     names = [
         "every column but the response" if term == ir.Term((ir.Dot(),)) else term_text(term)
         for term in part.sum.terms
+        if not any(map(is_smooth, term.variables))
     ]
     text = ", ".join(intercept + names)
     return f"{text} (as written: {part.template})" if part.template else text
+
+
+def smooth_words(smooth: Smooth) -> str:
+    """Say what a smooth is, and how many variances it has."""
+    names = [expression_text(variable) for variable in smooth.variables]
+    group = smooth.group
+    if smooth.bases == ("re",):
+        words = f"as ({'0 + ' + names[0] if len(names) > 1 else '1'} | {names[-1]})"
+    elif group is not None:
+        words = f"a curve in {names[0]} for each level of {names[-1]}, with one smoothness"
+    elif smooth.is_product:
+        words = f"a surface in {' and '.join(names)}, the tensor product of curves"
+    else:
+        what = "curve" if len(names) == 1 else "surface"
+        words = f"a {what} in {' and '.join(names)}, {BASES[smooth.bases[0]].words}"
+    if smooth.by is not None:
+        by = expression_text(smooth.by)
+        words += f", times {by}; where {by} is a factor one for each of its levels"
+    count = 3 if group is not None and smooth.bases == ("fs",) else smooth.num_pieces
+    counted = f"{count} variance parameter{'s' if count > 1 else ''}"
+    each = " for each level" if smooth.by is not None else ""
+    return f"  {expression_text(smooth.call)}: {words}\n    {counted}{each}"
 
 
 def term_lines(terms: tuple[ir.RandomTerm, ...], formula: ir.FormulaRecord) -> list[str]:

@@ -306,11 +306,25 @@ class Covariance:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """One of the terms of effects that a smooth stands for.
+
+    Attributes:
+      call: of s() or t2().
+      number: which of its pieces: those of a tensor product, or the range and the null space of fs.
+    """
+
+    call: Call
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RandomTerm:
     """Coefficients that vary over the levels of a grouping factor: (columns | group).
 
     `(x || g)` has become several of these, one for each term, as lme4 splits it (`split` remembers that).
-    `block` is the label of `(x |ID| g)`: terms with the same label share one covariance matrix.
+    `block` is the label of `(x |ID| g)`: terms with the same label share one covariance matrix. A term that
+    stands for a smooth says for which in `smooth`; no formula holds such terms (see `smooths.effect_terms`).
     """
 
     columns: TermSum
@@ -319,6 +333,7 @@ class RandomTerm:
     block: str = ""
     split: bool = field(default=False, compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
+    smooth: Piece | None = None
 
 
 # ---- response and formula -------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from lmeformula.formula import ir
 from lmeformula.formula.kinds import KINDS, UNSTRUCTURED
 from lmeformula.formula.show import expression_text, name_text
+from lmeformula.formula.smooths import Smooth, is_smooth, smooth_of, smooths_of
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -42,6 +43,7 @@ def formula_latex(formula: ir.FormulaRecord) -> str:
         addends += random_addends(term, number)
     lines.append(rf"\eta_i &= {' + '.join(addends) or '0'}")
     lines += distributions(formula.random)
+    lines += smooth_lines(formula)
     return aligned(lines)
 
 
@@ -64,10 +66,39 @@ def fixed_addends(part: ir.FixedPart) -> Iterator[str]:
     """Yield the addends of the fixed part."""
     if part.sum.intercept:
         yield r"\beta_{0}"
+    smooths = 0
     for number, term in enumerate(part.sum.terms, 1):
-        yield rf"\beta_{{{number}}}\,{product(term)}"
+        if is_smooth(term.variables[0]):
+            smooths += 1
+            yield curve(smooth_of(term.variables[0]), smooths)
+        else:
+            yield rf"\beta_{{{number}}}\,{product(term)}"
     for offset in part.offsets:
         yield f"{text(expression_text(offset))}_i"
+
+
+def curve(smooth: Smooth, number: int) -> str:
+    """Write a smooth's value in row i; `number` counts the smooths from 1."""
+    symbol = f"f_{{{number}}}"
+    variables = list(map(expression_text, smooth.variables))
+    if smooth.group is not None:
+        symbol = f"f_{{{number},{text(variables.pop())}[i]}}"
+    inside = ", ".join(f"{text(variable)}_i" for variable in variables)
+    times = "" if smooth.by is None else rf"\,{text(expression_text(smooth.by))}_i"
+    return symbol + (f"({inside})" if inside else "") + times
+
+
+def smooth_lines(formula: ir.FormulaRecord) -> Iterator[str]:
+    """Write what curves are: what is not penalised, and functions of a basis with normal coefficients."""
+    for number, smooth in enumerate(smooths_of(formula), 1):
+        symbol, index = f"f_{{{number}}}", f"{{f_{{{number}}},k}}"
+        is_effect = smooth.bases == ("re",)
+        first = "" if smooth.is_grouped else rf"\beta_{{f_{{{number}}}}}^\top \mathbf{{x}} + "
+        sums = "" if is_effect else rf"{first}\sum_k b_{index} B_{{{number},k}}, \quad "
+        which = rf"b_{{f_{{{number}}},j}}" if is_effect else rf"b_{index}"
+        left = which if is_effect else symbol
+        drawn = rf"\mathcal{{N}}(0, \sigma_{{f_{{{number}}}}}^2)"
+        yield rf"{left} &\sim {drawn}" if is_effect else rf"{left} &= {sums}{which} \sim {drawn}"
 
 
 def level(group: ir.GroupingFactor) -> str:

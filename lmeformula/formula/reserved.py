@@ -61,8 +61,12 @@ RESERVED_FUNCTIONS = MappingProxyType(
         ),
         "cs": "Category-specific effects cannot be modelled; a covariance structure is written cs(x | g).",
         **dict.fromkeys(
-            ("s", "t2", "te", "ti", "gp", "hsgp"),
-            "Penalised smooths cannot be modelled; bs(x, df = 5) or poly(x, 3) give a fixed curve.",
+            ("te", "ti"),
+            "Tensor products are written t2(x, z): their penalties are those of independent effects.",
+        ),
+        **dict.fromkeys(
+            ("gp", "hsgp"),
+            "Write s(x), or gau(0 + x | g) for a Gaussian process over the positions in each group.",
         ),
         **dict.fromkeys(("nlf", "lf", "nl"), "Non-linear formulas cannot be modelled."),
         **{

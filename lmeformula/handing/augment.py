@@ -27,6 +27,7 @@ from lmeformula.prediction.predictor import (
     linear_predictor,
     link_columns,
     mean_response,
+    of_population,
 )
 from lmeformula.prediction.requested import (
     Requested,
@@ -119,7 +120,7 @@ def augment(
 def _said(fit: FittedModel, rows: Design | NewRows) -> dict[str, Floats]:
     """Means and predictors (n,) of rows, by what their columns are called."""
     eta = linear_predictor(fit, rows)
-    alone = linear_predictor(fit, rows, with_random=False)
+    alone = linear_predictor(fit, rows, with_random=of_population(rows))
     if fit.model.family.is_unordered:
         found = {**_chances(fit, ".fitted", eta), **_chances(fit, ".fixed", alone)}
     else:

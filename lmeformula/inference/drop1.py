@@ -22,6 +22,7 @@ from lmeformula.estimation.dispatch import estimate
 from lmeformula.family.predicted import predicted_of
 from lmeformula.fit import FittedModel, check_maximum
 from lmeformula.formula.ir import Term, TermSum
+from lmeformula.formula.smooths import is_smooth
 from lmeformula.history import error_of_difference
 from lmeformula.inference.ddf import METHODS, freedom
 from lmeformula.inference.grid import grid_rows
@@ -132,7 +133,9 @@ def drop1(
 
 
 def droppable(terms: TermSum) -> tuple[Term, ...]:
-    """The terms that are not contained in another one: a and b are not where there is a:b.
+    """The terms that are not contained in another one, a and b are not where there is a:b; and no smooths.
+
+    A smooth is not its fixed columns alone: compare with the fit of `update("~ . - s(x)")`.
 
     Example:
       >>> import lmeformula as lf
@@ -143,7 +146,7 @@ def droppable(terms: TermSum) -> tuple[Term, ...]:
     return tuple(
         term
         for term, own in zip(terms.terms, sets, strict=True)
-        if not any(own < other for other in sets)
+        if not any(own < other for other in sets) and not any(map(is_smooth, term.variables))
     )
 
 

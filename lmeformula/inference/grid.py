@@ -23,6 +23,7 @@ from lmeformula.formula.ir import TermSum
 from lmeformula.inference.nesting import Nesting, find_nesting
 from lmeformula.prediction.named_predictor import NamedPredictor, named_predictors
 from lmeformula.prediction.observed_together import observed_of, observed_together, terms_together
+from lmeformula.prediction.predictor import refuse_curves
 
 Values = Mapping[str, object]
 
@@ -114,6 +115,11 @@ def cells(
     References:
       Searle, Speed, Milliken (1980), The American Statistician 34, 216-221.
     """
+    refuse_curves(
+        fit,
+        "marginal means and their tests",
+        "Predict rows of your choice, fit.predict(rows, interval=...).",
+    )
     predictors = named_predictors(fit)[:1] if among is None else tuple(among)
     designs = list({id(each.design): each.design for each in predictors}.values())
     observed = observed_together(designs, needs_counts=weights == "proportional")

@@ -205,7 +205,10 @@ def _estimates(found: Sequence[Estimate | None], *, stars: bool) -> tuple[str, .
 
 def _facts(fits: Sequence[FittedModel]) -> list[Row]:
     """Rows of what is known of whole fits."""
-    groups = [{b.group: len(b.levels) for b in fit.model.design.terms} for fit in fits]
+    groups = [
+        {b.group: len(b.levels) for b in fit.model.design.terms if b.role == "group"}
+        for fit in fits
+    ]
     facts = {"observations": [f"{fit.nobs:,}" for fit in fits]}
     for group in dict.fromkeys(group for each in groups for group in each):
         facts[f"levels of {group}"] = [f"{e[group]:,}" if group in e else "" for e in groups]

@@ -21,7 +21,13 @@ from lmeformula.family.links import LINKS
 from lmeformula.fit import FittedModel, of_observations
 from lmeformula.inference.comparable import A_FIT
 from lmeformula.prediction.normal_points import normal_points
-from lmeformula.prediction.predictor import RowFamily, linear_predictor, row_family
+from lmeformula.prediction.predictor import (
+    RowFamily,
+    add_effects,
+    linear_predictor,
+    of_population,
+    row_family,
+)
 from lmeformula.prediction.residuals import observed_mean
 
 # Variances of the standard logistic, normal and Gumbel distributions: of the variable behind a yes or no.
@@ -40,7 +46,7 @@ class Variances(NamedTuple):
     """The parts of the variance on the scale of the linear predictor.
 
     Attributes:
-      fixed: of the fixed effects over the rows.
+      fixed: of the fixed effects over the rows, with the curves of smooths at their modes.
       groups: of each grouping factor's effects: mean over the rows, which random slopes make differ.
       residual: observation-level variance, with the effects of a factor that has a level for each row.
     """
@@ -176,12 +182,17 @@ def variances(
     design = fit.model.design
     of_first = np.equal(design.column_predictors, 0)
     of_fixed = design.X @ np.where(of_first, fit.params.beta, 0.0)
+    curves = np.zeros((design.num_predictors, design.n))
+    for block, effects in zip(design.terms, fit.modes, strict=True):
+        if block.role == "population":
+            add_effects(curves, (block,), (effects,))
+    of_fixed = of_fixed + curves[0]
     groups: dict[str, float] = {}
     own_rows = 0.0
     has_residual = fit.model.family.base.is_normal
     for block, prior in zip(design.terms, fit.params.distributions, strict=True):
         is_first = np.equal(block.predictors, 0)
-        if not is_first.any():
+        if not is_first.any() or block.role == "population":
             continue
         values = block.values * is_first
         share = float(np.einsum("na,ab,nb->", values, prior.covariance, values)) / len(of_fixed)
@@ -225,9 +236,14 @@ def _rows_over_effects(fit: FittedModel) -> Iterator[tuple[RowFamily, float]]:
         return
     spread = np.zeros((design.n, num_predictors, num_predictors))
     for block, prior in zip(design.terms, fit.params.distributions, strict=True):
+        if block.role == "population":
+            continue
         values = block.values[:, :, None] * np.eye(num_predictors)[list(block.predictors)]
         spread += np.einsum("nap,ab,nbq->npq", values, prior.covariance, values, optimize=True)
-    eta, spread = linear_predictor(fit, design, with_random=False)[1:], spread[:, 1:, 1:]
+    eta, spread = (
+        linear_predictor(fit, design, with_random=of_population(design))[1:],
+        spread[:, 1:, 1:],
+    )
     for further, weight in normal_points(eta, spread) if spread.any() else [(eta, 1.0)]:
         yield row_family(fit, np.vstack([np.ones(design.n), further]), own), weight
 

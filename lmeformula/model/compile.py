@@ -366,7 +366,7 @@ def _check_terms(design: Design) -> None:
                 f"the covariance structure {term.covariance} cannot be fitted yet",
                 hint=f"Structures that can: {', '.join(KINDS)}; all but us with hom = TRUE or FALSE.",
             )
-        if term.parts > 1 and term.homogeneous:
+        if term.parts > 1 and term.homogeneous and term.role != "population":
             raise refused(
                 f"the covariance structure {term.covariance} with one variance is the same for all levels of "
                 f"'{first[1].group.by}'",

@@ -24,6 +24,8 @@ from lmeformula.model.symbols import (
 TEXT_WIDTH = 100
 # Beyond this many fixed effects the middle ones are left out.
 MOST_WRITTEN = 12
+# And of the effects of one term.
+MOST_WRITTEN_EFFECTS = 6
 # Summands on one line of LaTeX.
 LATEX_SUMMANDS = 6
 
@@ -155,9 +157,12 @@ def summands(predictor: Predictor, script: Script) -> Iterator[str]:
         summand(script.effect(each.name, each.label), each, script) for each in predictor.fixed
     ]
     yield from shortened(fixed, MOST_WRITTEN, 4, script.dots)
-    for each in predictor.random:
-        symbol = script.indexed(script.label(each.label), f"{each.letter}[i]")
-        yield summand(symbol, each, script)
+    for _, group in groupby(predictor.random, key=lambda each: each.name.partition("[")[0]):
+        found = [
+            summand(script.indexed(script.label(each.label), f"{each.letter}[i]"), each, script)
+            for each in group
+        ]
+        yield from shortened(found, MOST_WRITTEN_EFFECTS, 2, script.dots)
     if predictor.has_offset:
         yield script.indexed(script.label("offset"), "i")
 
@@ -176,6 +181,12 @@ def effect_lines(effects: Effects, script: Script) -> Iterator[Line]:
     if effects.is_correlated:
         drawn = drawn_from(effects, script.covariance(effects.label), script)
         yield Line(f"({', '.join(symbols)})", "~", (drawn,), letter, num_levels)
+        return
+    if effects.has_one_variance and len(symbols) > MOST_WRITTEN_EFFECTS:
+        spread = script.spread(effects.name, effects.label, None)
+        drawn = drawn_from(effects, spread + script.squared * (not effects.has_df), script)
+        every = ", ".join(shortened(symbols, MOST_WRITTEN_EFFECTS, 1, script.dots))
+        yield Line(every, "~", (drawn,), letter, num_levels)
         return
     for place, (label, symbol) in enumerate(zip(labels, symbols, strict=True)):
         of = effects.label if effects.has_one_variance else label

@@ -205,7 +205,11 @@ def effects_of(design: Design, term: TermBlock, name: str, letter: str) -> Effec
     coefficients = tuple(
         Coefficient(
             name if k == 1 else f"{name}[{j}]",
-            term.name if term.columns == ("Intercept",) else f"{term.group}.{label}",
+            term.name
+            if term.columns == ("Intercept",)
+            else f"b.{label}"
+            if term.smooth
+            else f"{term.group}.{label}",
             column_of(design, label, place),
             letter,
         )

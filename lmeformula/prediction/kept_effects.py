@@ -20,6 +20,7 @@ from lmeformula.formula.ir import RandomTerm
 from lmeformula.formula.links import linked_terms
 from lmeformula.formula.parse import parse_one
 from lmeformula.formula.show import random_text
+from lmeformula.formula.smooths import effect_terms
 from lmeformula.prediction.named_predictor import name_in_formulas
 
 # None, "NA" or a formula; or one of these for each of several predictors by name.
@@ -122,7 +123,7 @@ def _written(fit: FittedModel, masks: Sequence[Mask]) -> dict[str, tuple[_Writte
         each.name: tuple(
             _Written(linked, term.columns, masks[place][columns])
             for linked, term, (place, columns) in zip(
-                linked_terms(each.design.formula.random), each.design.terms, of_one, strict=True
+                effect_terms(each.design.formula), each.design.terms, of_one, strict=True
             )
         )
         for each, of_one in zip(design.predictors, columns_of_terms(design), strict=True)

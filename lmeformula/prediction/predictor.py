@@ -59,6 +59,24 @@ def linear_predictor(
     return np.asarray(eta)
 
 
+def of_population(rows: Design | NewRows) -> tuple[bool, ...]:
+    """Whether each term of effects is the whole population's, such as a curve, and not of groups."""
+    return tuple(term.role == "population" for term in rows.terms)
+
+
+def refuse_curves(fit: FittedModel, what: str, hint: str) -> None:
+    """Refuse what takes the fixed effects for all that the population has, of a fit with smooths.
+
+    Raises:
+      ModelError: with what to do instead.
+    """
+    curves = [term.name for term in fit.model.design.terms if term.role == "population"]
+    if curves:
+        raise ModelError(
+            f"{what} are not worked out where there are smooths, as {curves[0]}", hint=hint
+        )
+
+
 def add_effects(eta: Floats, terms: Sequence[TermBlock], effects: Sequence[Floats]) -> None:
     """Add to predictors (..., K, n) the effects (..., l, k) of each term; unseen levels have none."""
     for block, each in zip(terms, effects, strict=True):

@@ -59,11 +59,13 @@ def coef(fit: FittedModel) -> dict[str, pd.DataFrame]:
       fit: a fitted model.
     Returns:
       frames: by grouping factor, one row a level, one column a coefficient: those of the fixed
-        effects, then those that only vary (whose mean is zero).
+        effects, then those that only vary (whose mean is zero). Curves of the population are in `ranef`.
     """
     fixed = dict(zip(fit.model.design.names, fit.params.beta, strict=True))
     frames: dict[str, pd.DataFrame] = {}
     for block, modes in zip(fit.model.design.terms, fit.modes, strict=True):
+        if block.role == "population":
+            continue
         if block.group not in frames:
             levels = pd.Index(block.levels, name=block.group)
             frames[block.group] = pd.DataFrame(fixed, index=levels, dtype=float)

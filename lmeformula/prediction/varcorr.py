@@ -156,5 +156,12 @@ def varcorr(fit: FittedModel) -> VarCorr:
         np.fill_diagonal(corr, 1.0)
         kind = structure_of(block).correlations
         df = prior.df if block.prior.has_df else None
-        terms.append(TermCovariance(block.group, block.columns, sd, corr, kind, df))
+        columns = block.columns
+        if block.smooth and block.homogeneous:
+            # Of all coefficients of a curve there is one.
+            own = len(columns) // block.parts
+            names = structure_of(block).labels(columns)
+            columns = tuple(label or f"{own} coefficients" for _, label in names)
+            sd, corr = sd[::own], corr[::own, ::own]
+        terms.append(TermCovariance(block.group, columns, sd, corr, kind, df))
     return VarCorr(tuple(terms), fit.sigma)

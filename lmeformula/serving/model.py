@@ -23,6 +23,8 @@ from lmeformula.family.predicted import predicted_of
 from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import Expression
 from lmeformula.formula.links import linked_terms
+from lmeformula.formula.show import expression_text
+from lmeformula.formula.smooths import smooths_of
 from lmeformula.prediction.distribution import needs_response, response_arrays
 from lmeformula.prediction.mean_intervals import num_categories
 from lmeformula.prediction.predictor import chances_at, link_columns, mean_response
@@ -143,6 +145,10 @@ def _predictor(
 ) -> list[Served]:
     """The parts of one linear predictor as functions of raw columns, (n, 1) or, if constant, (1, 1)."""
     formula, recipe = design.formula, planner.recipe
+    for smooth in smooths_of(formula):
+        raise NotServed(
+            f"the basis of {expression_text(smooth.call)}, which is worked out in NumPy"
+        )
     sums = [formula.fixed.sum, *(term.columns for term in formula.random)]
     variables: dict[Expression, Column] = {}
     for terms in sums:

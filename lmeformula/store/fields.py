@@ -10,7 +10,7 @@ import numpy as np
 from lmeformula.arrays import Floats
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.covariance.prior import PRIORS
-from lmeformula.design.design import Design, ResponseBlock, TermBlock
+from lmeformula.design.design import Design, ResponseBlock, Role, TermBlock
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.estimation.dispatch import METHODS
@@ -71,10 +71,12 @@ TERM = Record(
         "parts": whole(1),
         "positions": maybe(Array(("", ""))),
         "part_of": maybe(Array(("",), "<i4")),
+        "role": choice(get_args(Role)),
+        "smooth": TEXT,
     },
     own=("k",),
     renamed={"distribution": "prior"},
-    later={"parts": 1, "positions": None, "part_of": None},
+    later={"parts": 1, "positions": None, "part_of": None, "role": "group", "smooth": ""},
 )
 
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from lmeformula.design.smooths import Curve
+from lmeformula.design.splines import Spline, num_polynomials
+from lmeformula.formula.smooths import FUNCTIONS as SMOOTHS
 from lmeformula.store.archive import Json
-from lmeformula.store.codec import Codec, Coded, Reader, Writer, real
-from lmeformula.store.containers import Each, Levels
+from lmeformula.store.codec import Codec, Coded, Reader, Writer, choice, real, whole
+from lmeformula.store.containers import Array, Each, Levels, Record
 
 _FINITE = real(finite=True)
 _NUMBERS = Each(_FINITE)
@@ -85,7 +88,59 @@ def _read_breaks(found: Json, source: Reader) -> Any:
     return points
 
 
-# An entry for every stateful function of lmeformula/design/functions.py; a test holds this.
+def _write_curve(value: Any, out: Writer) -> Json:
+    return CURVE.write(value, out)
+
+
+def _read_curve(found: Json, source: Reader) -> Any:
+    """s() and t2(): bases, and combinations of their functions."""
+    curve: Curve = CURVE.read(found, source)
+    count = 1
+    for spline in curve.splines:
+        u, d = spline.knots.shape
+        k = u - (spline.basis == "cc") if spline.basis != "tp" else spline.weights.shape[1]
+        if u < 2 or spline.shift.shape != (d,) or (spline.basis != "tp" and d > 1):
+            source.refuse("the knots do not go with the basis")
+        if spline.basis == "tp":
+            if spline.weights.shape[0] != u + num_polynomials(d):
+                source.refuse("the basis does not go with its points")
+        elif not (np.diff(spline.knots[:, 0]) > 0).all():
+            source.refuse("the knots are not in order")
+        count *= k
+    arrays = (curve.null, *curve.pieces)
+    if not curve.splines or any(array.shape[0] != count for array in arrays):
+        source.refuse("the curve is not of its bases")
+    numbers = (*arrays, *(a for s in curve.splines for a in (s.knots, s.shift, s.weights)))
+    if not all(np.isfinite(array).all() for array in (*numbers, curve.low, curve.high)):
+        source.refuse("the curve has a number that is none")
+    if len(curve.names) != curve.null.shape[1]:
+        source.refuse("the columns of the curve have other names")
+    return curve
+
+
+SPLINE = Record(
+    Spline,
+    {
+        "basis": choice(("tp", "cr", "cc")),
+        "knots": Array(("", "")),
+        "shift": Array(("",)),
+        "weights": Array(("", "")),
+    },
+)
+CURVE = Record(
+    Curve,
+    {
+        "splines": Each(SPLINE),
+        "null": Array(("", "")),
+        "pieces": Each(Array(("", ""))),
+        "names": Each(Each(whole())),
+        "levels": Levels(),
+        "low": Array(("",)),
+        "high": Array(("",)),
+    },
+)
+
+# An entry for every stateful function of lmeformula/design/functions.py, and smooths; a test holds this.
 LEARNED: Mapping[str, Codec] = {
     **dict.fromkeys(("factor", "as.factor", "ordered", "as.ordered"), Levels()),
     "cut": Coded(Each(real()).write, _read_breaks),
@@ -93,4 +148,5 @@ LEARNED: Mapping[str, Codec] = {
     **dict.fromkeys(("scale", "standardize", "center"), Coded(_write_shift, _read_shift)),
     "poly": Coded(_write_recurrences, _read_recurrences),
     **dict.fromkeys(("bs", "ns", "cr"), Coded(_write_knots, _read_knots)),
+    **dict.fromkeys(SMOOTHS, Coded(_write_curve, _read_curve)),
 }

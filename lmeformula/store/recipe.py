@@ -18,6 +18,7 @@ from lmeformula.formula import ir
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.parts import expressions, predictors
 from lmeformula.formula.show import expression_text
+from lmeformula.formula.smooths import effect_groups, smooths_of
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import FLAG, TEXT, Codec, Coded, Reader, Writer, choice, maybe, whole
 from lmeformula.store.containers import Array, Each, Levels, Pairs, Record
@@ -114,8 +115,9 @@ def recipe_codec(formula: Formula, functions: Functions) -> Record:
     """
     all_calls = {expression_text(c): c for e in expressions(formula) for c in calls(e)}
     variables = {label(v): v for v in predictors(formula)}
-    groups = {term.group.label: term.group.names for term in formula.random}
-    groups |= {term.group.by: (term.group.by,) for term in formula.random if term.group.by}
+    factors = tuple(effect_groups(formula))
+    groups = {group.label: group.names for group in factors}
+    groups |= {group.by: (group.by,) for group in factors if group.by}
     memory = Record(
         Memory,
         {
@@ -147,10 +149,13 @@ def check_recipe(recipe: Recipe, formula: Formula, source: Reader) -> None:
                 continue
             if call not in recipe.memory.calls:
                 source.refuse(f"what {expression_text(call)} learned is missing")
-    for term in formula.random:
-        by = ((term.group.by,),) if term.group.by else ()
-        if any(names not in recipe.groupings for names in (term.group.names, *by)):
-            source.refuse(f"the levels of {term.group.label} are missing")
+    for smooth in smooths_of(formula):
+        if smooth.bases != ("re",) and smooth.call not in recipe.memory.calls:
+            source.refuse(f"what {expression_text(smooth.call)} learned is missing")
+    for group in effect_groups(formula):
+        by = ((group.by,),) if group.by else ()
+        if any(names not in recipe.groupings for names in (group.names, *by)):
+            source.refuse(f"the levels of {group.label} are missing")
     for variable in predictors(formula):
         column = recipe.memory.columns.get(getattr(variable, "name", ""))
         if isinstance(column, Categories | Logicals) and variable not in recipe.factors:

@@ -22,7 +22,7 @@ from lmeformula.family.thresholds import Patterned
 from lmeformula.files import located
 from lmeformula.fit import FittedModel
 from lmeformula.formula.kinds import KINDS
-from lmeformula.formula.links import linked_terms
+from lmeformula.formula.smooths import effect_terms
 from lmeformula.model.compile import DTYPES, Model
 from lmeformula.model.params import param_space
 from lmeformula.model.priors import priors_of
@@ -280,7 +280,7 @@ class _FamilyCodec:
 
 
 def _check_predictor(design: Design, source: Reader) -> None:
-    blocks = linked_terms(design.formula.random)
+    blocks = effect_terms(design.formula)
     if len(design.terms) != len(blocks):
         source.refuse("the terms are not those of the formula")
     for term, written in zip(design.terms, blocks, strict=True):
@@ -294,7 +294,8 @@ def _check_predictor(design: Design, source: Reader) -> None:
         ):
             source.refuse(f"the columns of {term.group} are not those of its positions")
         own = term.part_of
-        if (own is None) != (term.parts == 1) or len(term.columns) % term.parts:
+        has_own = term.parts > 1 and term.role == "group"
+        if (own is None) == has_own or len(term.columns) % term.parts:
             source.refuse(f"the columns of {term.group} are not those of its covariances")
         if own is not None and not (
             len(own) == len(term.levels) and ((own >= 0) & (own < term.parts)).all()
@@ -308,8 +309,10 @@ def _check_predictor(design: Design, source: Reader) -> None:
     if design.recipe is None:
         return
     check_recipe(design.recipe, design.formula, source)
-    for term in design.terms:
-        if design.recipe.groupings[term.factors].levels != term.levels:
+    for term, written in zip(design.terms, blocks, strict=True):
+        if (term.role == "population") == bool(written[0].group.names):
+            source.refuse(f"{term.name} is not of those that the formula says")
+        if term.factors and design.recipe.groupings[term.factors].levels != term.levels:
             source.refuse(f"the levels of {term.group} are not the same everywhere")
 
 

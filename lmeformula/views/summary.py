@@ -217,7 +217,8 @@ def _effort(fit: FittedModel) -> str:
 
 
 def _group_sizes(fit: FittedModel) -> str:
-    sizes = {block.group: len(block.levels) for block in fit.model.design.terms}
+    terms = fit.model.design.terms
+    sizes = {term.group: len(term.levels) for term in terms if term.role == "group"}
     listed = ", ".join(f"{size:,} {group}" for group, size in sizes.items())
     return f"; {listed}" if listed else ""
 

@@ -19,6 +19,8 @@ from lmeformula.formula.reserved import (
     RESERVED_FUNCTIONS,
     STRUCTURES,
 )
+from lmeformula.formula.smooths import BASES
+from lmeformula.formula.smooths import FUNCTIONS as SMOOTHS
 
 README = (Path(__file__).parents[2] / "grammar" / "README.md").read_text(encoding="utf-8")
 TIGHTER = ["|", "&", "==", "+", "*", "%in%", ":", "^"]
@@ -139,7 +141,8 @@ def test_the_readme_names_every_operator_structure_and_reserved_word() -> None:
         "truncated",
         "constrained",
     }
-    assert {"mo", "me", "s", "t2", "gp", "hsgp", "fulldummy"} <= words & set(RESERVED_FUNCTIONS)
+    assert {"mo", "me", "te", "gp", "hsgp", "fulldummy"} <= words & set(RESERVED_FUNCTIONS)
+    assert set(SMOOTHS) | set(BASES) <= words
     for operator in ("~", "&&", "%in%", "%/%", "**", "=="):
         assert operator in README
 

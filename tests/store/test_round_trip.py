@@ -22,6 +22,7 @@ from lmeformula.design.recipe import Recipe
 from lmeformula.errors import ModelError, SavedFitError
 from lmeformula.face import Fit
 from lmeformula.fit import Information
+from lmeformula.formula.smooths import FUNCTIONS as SMOOTHS
 from lmeformula.model.compile import Model
 from lmeformula.store import fields, recipe
 from lmeformula.store.containers import Record, Stacked
@@ -454,7 +455,7 @@ def lf_values(name: str) -> Any:
 
 
 def test_every_stateful_function_is_stored() -> None:
-    assert set(LEARNED) == {name for name, f in FUNCTIONS.items() if f.is_stateful}
+    assert set(LEARNED) == {*SMOOTHS, *(name for name, f in FUNCTIONS.items() if f.is_stateful)}
 
 
 @pytest.mark.parametrize("kind", ["ordered", "text", "numbers"])

@@ -1,0 +1,53 @@
+"""Smooths against mgcv, and a Laplace fit against lme4 in the way of gamm4."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lmeformula as lf
+
+HERE = Path(__file__).parent
+REFERENCES = {
+    entry["id"]: entry for entry in json.loads((HERE / "smooths.json").read_text(encoding="utf-8"))
+}
+GAUSSIAN = [id for id, entry in REFERENCES.items() if entry["family"] == "gaussian"]
+
+
+@cache
+def data() -> pd.DataFrame:
+    return pd.read_csv(HERE / "smooths.csv")
+
+
+@pytest.mark.parametrize("id", GAUSSIAN)
+def test_fits_are_mgcvs(id):
+    """mgcv's score is the likelihood but for the unit of the fixed columns; it stops at a gradient of 1e-9."""
+    reference = REFERENCES[id]
+    is_reml = reference["method"] == "REML"
+    fit = lf.fit(reference["formula"], data(), reml=is_reml)
+    assert fit.converged
+    constant = reference["constant"] if is_reml else 0.0
+    assert float(fit.loglik) == pytest.approx(reference["score"] + constant, abs=2e-6)
+    found = fit.predict(data().head(6), interval="confidence", level=0.95).to_numpy()
+    np.testing.assert_allclose(found[:, 0], reference["fit"], atol=5e-5)
+    if is_reml:
+        # By maximum likelihood mgcv reports another scale than that which maximises it.
+        assert fit.sigma == pytest.approx(reference["sigma"], rel=1e-5)
+        half = (found[:, 2] - found[:, 1]) / (2.0 * 1.959963984540054)
+        np.testing.assert_allclose(half, reference["se"], rtol=2e-4)
+
+
+def test_a_laplace_fit_is_gamm4s():
+    reference = REFERENCES["counts-laplace"]
+    fit = lf.fit(reference["formula"], data(), "poisson", method="laplace")
+    assert float(fit.loglik) == pytest.approx(reference["logLik"], abs=1e-5)
+    np.testing.assert_allclose(fit.predict(kind="link")[:6], reference["fit"], atol=1e-4)
+    # mgcv's approximation is at the joint modes of all coefficients, near that maximum and below it.
+    near = REFERENCES["counts-joint-modes"]
+    assert 0.0 < float(fit.loglik) - near["score"] < 0.1
+    np.testing.assert_allclose(fit.predict(kind="link")[:6], near["fit"], atol=0.05)
