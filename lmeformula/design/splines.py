@@ -6,11 +6,10 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import scipy.interpolate
 import scipy.linalg
-import scipy.sparse.linalg
 
 from lmeformula.arrays import Floats
 from lmeformula.errors import FormulaDataError
@@ -173,8 +172,10 @@ def _largest(matrix: Floats, count: int) -> tuple[Floats, Floats]:
         values, vectors = scipy.linalg.eigh(matrix)
         kept = np.sort(np.argsort(-np.abs(values), kind="stable")[:count])
         return values[kept], vectors[:, kept]
+    from scipy.sparse.linalg import eigsh  # which few models need
+
     start = np.random.default_rng(0).standard_normal(n)
-    values, vectors = scipy.sparse.linalg.eigsh(matrix, count, which="LM", v0=start, tol=0.0)
+    values, vectors = eigsh(matrix, count, which="LM", v0=start, tol=0.0)
     ascending = np.argsort(values)
     return values[ascending], vectors[:, ascending]
 
@@ -243,12 +244,14 @@ def _cubic(basis: str, points: Floats, size: int) -> Learned:
     return Learned(spline, penalty, np.column_stack([np.ones(size), knots - shift]), ((0,),))
 
 
-def _curves(spline: Spline) -> scipy.interpolate.CubicSpline:
+def _curves(spline: Spline) -> Any:
+    from scipy.interpolate import CubicSpline  # which fits without curves do without
+
     knots = spline.knots[:, 0]
     if spline.basis == "cr":
-        return scipy.interpolate.CubicSpline(knots, np.eye(len(knots)), bc_type="natural")
+        return CubicSpline(knots, np.eye(len(knots)), bc_type="natural")
     values = np.eye(len(knots) - 1)
-    return scipy.interpolate.CubicSpline(knots, np.vstack([values, values[:1]]), bc_type="periodic")
+    return CubicSpline(knots, np.vstack([values, values[:1]]), bc_type="periodic")
 
 
 def _cubic_rows(spline: Spline, points: Floats) -> Floats:

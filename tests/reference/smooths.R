@@ -40,6 +40,31 @@ entry <- function(id, formula, call, null, family = gaussian, method = "REML") {
 }
 both <- function(id, formula, call, null)
   c(entry(paste0(id, "-ml"), formula, call, null, method = "ML"), entry(paste0(id, "-reml"), formula, call, null))
+# A model of penalised blocks, each a sum of squares with a variance: our definition where mgcv's has an angle in it
+# that its eigenvectors of a space without penalty leave open, t2() and bs = "fs".
+blocks <- function(id, formula, fixed, parts) {
+  names(parts) <- paste0("P", seq_along(parts))
+  dd <- c(as.list(d), parts)
+  penalties <- lapply(parts, function(P) list(diag(ncol(P))))
+  call <- update(fixed, paste("~ . +", paste(names(parts), collapse = " + ")))
+  sapply(c("ML", "REML"), function(method) {
+    m <- gam(call, data = dd, paraPen = penalties, method = method, control = strict)
+    sprintf(paste0('{"id": "%s-%s", "formula": "%s", "family": "gaussian", "method": "%s", "source": "mgcv %s, R %s", "call": "paraPen", ',
+                   '"score": %.10f, "constant": 0, "fit": %s, "se": %s, "sigma": %.10g}'),
+            id, tolower(method), gsub('"', '\\\\"', formula), method, packageVersion("mgcv"), getRversion(), -m$gcv.ubre,
+            numbers(fitted(m)[1:6]), numbers(predict(m, se.fit = TRUE)$se.fit[1:6]), sqrt(m$sig2))
+  })
+}
+unit <- function(x) (x - mean(x)) / sqrt(mean((x - mean(x))^2))
+bent <- function(term) {
+  s <- smoothCon(term, d, absorb.cons = FALSE, scale.penalty = FALSE)[[1]]
+  e <- eigen(s$S[[1]], symmetric = TRUE)
+  kept <- seq_len(ncol(s$X) - 2)
+  s$X %*% e$vectors[, kept] %*% diag(1 / sqrt(e$values[kept]))
+}
+rowwise <- function(A, B) t(sapply(seq_len(nrow(A)), function(i) kronecker(A[i, ], B[i, ])))
+sized <- function(P) P / sqrt(mean(rowSums(P^2)))
+levels_of <- function(P) rowwise(P, model.matrix(~ 0 + g, d))
 centred <- function(x) x - mean(x)
 # As gamm4 does: the penalised columns as those of the levels of a factor, by lme4's own steps.
 counts <- function(id, formula) {
@@ -71,6 +96,14 @@ entries <- c(
   both("factor", "y ~ f + s(x, by = f)", y ~ f + s(x, by = f), ~ f + f:centred(x)),
   both("effects", 'y ~ s(x, k = 6) + s(g, bs = "re") + s(z, g, bs = "re")',
        y ~ s(x, k = 6) + s(g, bs = "re") + s(z, g, bs = "re"), ~ centred(x)),
+  local({
+    rx <- bent(s(x, bs = "cr", k = 5)); rz <- bent(s(z, bs = "cr", k = 5))
+    nx <- cbind(1, unit(d$x)); nz <- cbind(1, unit(d$z))
+    blocks("product", "y ~ t2(x, z)", y ~ centred(x) + centred(z) + I(centred(x) * centred(z)),
+           lapply(list(rowwise(rx, rz), rowwise(nx, rz), rowwise(rx, nz)), sized))
+  }),
+  blocks("levels", 'y ~ s(x, g, bs = "fs", k = 6)', y ~ 1,
+         list(levels_of(sized(bent(s(x, k = 6)))), levels_of(cbind(rep(1, n))), levels_of(cbind(centred(d$x))))),
   entry("counts-joint-modes", 'count ~ s(x) + s(g, bs = "re")', count ~ s(x) + s(g, bs = "re"), ~ centred(x), poisson, "ML"),
   counts("counts-laplace", "count ~ s(x) + (1 | g)"))
 cat("[\n", paste(entries, collapse = ",\n"), "\n]\n", sep = "", file = file.path(folder, "smooths.json"))
