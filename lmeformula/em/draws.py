@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +15,8 @@ from lmeformula.em.estep.sampler import Control, information_stride
 from lmeformula.em.padding import own, ranks
 from lmeformula.em.programs import Engine
 from lmeformula.em.types import Geometry
+
+T = TypeVar("T")
 
 # Positions are kept for the information and the likelihood, up to this many numbers.
 KEPT_NUMBERS = 8_000_000
@@ -108,12 +111,60 @@ def take(
       walkers: where the chains are then.
     """
     problem, programs, data = engine.problem, engine.programs, engine.data
-    at, arrays = engine.tensors(params, geometry)
-    numbers, watched = tf.constant(ranks(engine.padding)), engine.watched
-    if problem.geometry is not None:
+    at, arrays = tensors = engine.tensors(params, geometry)
+    watched = engine.watched
+    kept = max(1, KEPT_NUMBERS // max(1, len(problem.latents) * programs.num_chains))
+
+    def look(walk: Any, count: int, done: int) -> Draws:
+        found = programs.evaluate(at, arrays, walk.positions, tf.constant(count), watched, data)
+        part = _draws(engine, walk, found, count)
+        return part._replace(positions=part.positions[: max(0, kept - done)])
+
+    parts, moved = _walk(engine, tensors, walkers, (num_warmup, num_draws), look)
+    return beside([join(part) for part in parts]), moved
+
+
+def take_excess(
+    engine: Engine, params: Floats, geometry: Geometry, walkers: Walkers, numbers: tuple[int, int]
+) -> tuple[Floats, Walkers]:
+    """Let the chains walk on, where nothing is asked of their draws but the log density.
+
+    Args:
+      engine, params, geometry, walkers: as for `take`.
+      numbers: transitions before the first draw, and draws, of each chain.
+    Returns:
+      excess: (m, c) log density over that of N(0, I), without its constant.
+      walkers: where the chains are then.
+    """
+
+    def look(walk: Any, count: int, done: int) -> Floats:
+        positions = own(engine.padding, np.asarray(walk.positions)[:count], 1)
+        return np.asarray(walk.values, float)[:count] + _half_squares(positions)
+
+    tensors = engine.tensors(params, geometry)
+    parts, moved = _walk(engine, tensors, walkers, numbers, look)
+    return np.concatenate([np.concatenate(part) for part in parts], axis=1), moved
+
+
+def _walk(
+    engine: Engine,
+    tensors: tuple[Any, Any],
+    walkers: Walkers,
+    numbers: tuple[int, int],
+    look: Callable[[Any, int, int], T],
+) -> tuple[list[list[T]], Walkers]:
+    """Let the chains walk on.
+
+    Args:
+      engine, walkers, numbers: as for `take_excess`.
+      tensors: the parameters and the geometry's arrays there, as the programs take them.
+      look: a walk, its number of draws, and how many there were before, of a worker -> what is kept of it.
+    """
+    programs, data, (num_warmup, num_draws) = engine.programs, engine.data, numbers
+    ranked = tf.constant(ranks(engine.padding))
+    if engine.problem.geometry is not None:
         # The first transition is made before the density has been evaluated anywhere.
         num_warmup = max(1, num_warmup)
-    kept = max(1, KEPT_NUMBERS // max(1, len(problem.latents) * programs.num_chains))
 
     def control_of(worker: int, done: int, warmup: int, count: int) -> Control:
         return Control(
@@ -121,38 +172,40 @@ def take(
             first=tf.constant(walkers.num_transitions + done),
             num_warmup=tf.constant(warmup),
             num_draws=tf.constant(count),
-            ranks=numbers,
-            params=at,
-            arrays=arrays,
+            ranks=ranked,
+            params=tensors[0],
+            arrays=tensors[1],
         )
 
-    def work(worker: int) -> tuple[Draws, Floats, float]:
+    def work(worker: int) -> tuple[list[T], Floats, float]:
         chain = hmc.unseen(engine.positions(walkers.positions[worker]))
         size = tf.constant(walkers.step_sizes[worker], programs.dtype)
-        parts: list[Draws] = []
-        done, warmup, room = 0, num_warmup, kept
+        parts: list[T] = []
+        done, warmup = 0, num_warmup
         while done < num_draws:
             count = min(programs.capacity, num_draws - done)
             control = control_of(worker, done + (num_warmup - warmup), warmup, count)
             walk = programs.walk(control, chain, size, data)
-            found = programs.evaluate(at, arrays, walk.positions, tf.constant(count), watched, data)
-            part = _draws(engine, walk, found, count)
+            parts.append(look(walk, count, done))
             chain, size = walk.last, walk.step_size
-            parts.append(part._replace(positions=part.positions[:room]))
-            room = max(0, room - count)
             done, warmup = done + count, 0
-        return join(parts), own(engine.padding, chain.position), float(size)
+        return parts, own(engine.padding, chain.position), float(size)
 
     first = hmc.unseen(engine.positions(walkers.positions[0]))
-    programs.trace(control_of(0, 0, 0, 0), first, watched, data)
+    programs.trace(control_of(0, 0, 0, 0), first, engine.watched, data)
     # Compiled programs let go of the interpreter: two threads are two cores.
     with ThreadPoolExecutor(programs.num_workers) as pool:
         results = list(pool.map(work, range(programs.num_workers)))
-    return beside([draws for draws, _, _ in results]), Walkers(
+    return [parts for parts, _, _ in results], Walkers(
         tuple(position for _, position, _ in results),
         tuple(size for _, _, size in results),
         walkers.num_transitions + num_warmup + num_draws,
     )
+
+
+def _half_squares(positions: Floats) -> Floats:
+    """(m, c) half the squared lengths of positions (m, q, c)."""
+    return np.asarray(0.5 * np.einsum("mqc,mqc->mc", positions, positions))
 
 
 def _draws(engine: Engine, walk: Any, found: Any, count: int) -> Draws:
@@ -163,7 +216,7 @@ def _draws(engine: Engine, walk: Any, found: Any, count: int) -> Draws:
     return Draws(
         positions=positions,
         values=values,
-        excess=values + 0.5 * np.einsum("mqc,mqc->mc", positions, positions),
+        excess=values + _half_squares(positions),
         raw=np.asarray(found.raw, float)[:count],
         controlled=np.asarray(found.controlled, float)[:count],
         acceptance=np.asarray(walk.acceptance, float)[:count],

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.em.bridge import ENOUGH, Bridged, LogRatio, bridged
-from lmeformula.em.draws import Walkers, start_walkers, take
+from lmeformula.em.draws import Walkers, start_walkers, take_excess
 from lmeformula.em.evaluate import calls_of, evaluator, together
 from lmeformula.em.programs import Engine, engine_of, num_rows
 from lmeformula.em.series import mean_covariance
@@ -109,16 +109,9 @@ def walk(
 ) -> tuple[Stop, Walkers]:
     """Let chains walk on at a power: so many draws of each before it counts, and so many that do."""
     data = (engine.data[0], tf.constant(power, engine.programs.dtype))
-    draws, moved = take(
-        engine._replace(data=data),
-        params,
-        geometry,
-        walkers,
-        num_warmup=numbers[0],
-        num_draws=numbers[1],
-    )
+    excess, moved = take_excess(engine._replace(data=data), params, geometry, walkers, numbers)
     # The density at this power over N(0, I) is the posterior's to that power.
-    return Stop(power, draws.excess / power), moved
+    return Stop(power, excess / power), moved
 
 
 def independent(engine: Engine, params: Floats, geometry: Geometry, num_draws: int) -> Stop:

@@ -28,8 +28,8 @@ from lmeformula.em.types import Geometry
 NODES, WEIGHTS = (part / 2.0 for part in np.polynomial.legendre.leggauss(3))
 NODES = NODES + 0.5
 # Draws of each chain before a node and at it: as many as this many rows hold, within limits.
-WARMUP = 10
-DRAWS_ROWS, NUM_DRAWS = 10_000_000, (40, 500)
+WARMUP = 6
+DRAWS_ROWS, NUM_DRAWS = 10_000_000, (20, 500)
 # Where the spread of e changes by more than this factor along the path, E_t[e] is no line.
 STEADY = 2.0
 

@@ -99,23 +99,21 @@ def laplace_reference(
     """By the mode of Gaussian effects; see `log_likelihood`."""
     from lmeformula.em.bridge import MOST_DRAWS
     from lmeformula.sampling.controlled import controlled_integral
-    from lmeformula.sampling.laplace import directions_of, whitening_factor
+    from lmeformula.sampling.laplace import directions_of
     from lmeformula.sampling.reference import excess_over, reference_at, whitening_of
 
     at = mode_at(model, arrays, solution.sampled_at, geometry.arrays.modes)
-    if not isinstance(at.factor, Factor):
-        log_det = whitening_factor(at.factor, directions_of(geometry.arrays)).log_det
-        return Reference(geometry, solution.excess, log_det)
-    reference = reference_at(arrays, at)
+    directions = directions_of(geometry.arrays)
+    reference = reference_at(arrays, at, directions)
     log_det = reference.factor.log_det
-    if len(solution.excess) < MANY_DRAWS:
+    if isinstance(at.factor, Factor) and len(solution.excess) < MANY_DRAWS:
         known = controlled_integral(arrays, at, reference, solution.positions, seed)
         if known.mc_error < SHARP:
             return Reference(geometry, solution.excess, log_det, known)
     kept = solution.positions[:MOST_DRAWS]
     return Reference(
         geometry._replace(arrays=whitening_of(reference, arrays, at, geometry.arrays)),
-        excess_over(reference, at, kept, solution.excess[: len(kept)]),
+        excess_over(reference, at, kept, solution.excess[: len(kept)], directions),
         log_det,
     )
 

@@ -197,6 +197,7 @@ def _part(by: Expansion, moved: Floats) -> Floats:
         found[:2, number] = value, value + float(by.variances @ bend - slope @ move)
     pulled = plan.gather(np.concatenate(pulls).T.copy())
     gradients = apply_lambda(plan, at.lambdas, pulled, transpose=True) - reference.center[:, None]
+    assert isinstance(reference.factor, Factor)
     one, other = np.hsplit(reference.factor.solve_lower(gradients), 2)
     found[:2] -= 0.5 * float(reference.center @ reference.center)
     found[0] -= reference.center @ moved

@@ -16,9 +16,10 @@ import numpy as np
 
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.probed import NearFactor
 from lmeformula.arrays import Floats
 from lmeformula.likelihood.laplace.likelihood import Mode, Problem
-from lmeformula.sampling.laplace import whitening_root
+from lmeformula.sampling.laplace import whitening_factor, whitening_root
 from lmeformula.sampling.whitened import Whitening
 
 # Nodes of the quadrature for the rows' mean derivatives.
@@ -33,23 +34,24 @@ class Reference(NamedTuple):
     Attributes:
       center: (q,).
       weights: (n,) W of M = Lambda' Z'WZ Lambda + I.
-      factor: of M.
+      factor: of M, or what stands for it.
     """
 
     center: Floats
     weights: Floats
-    factor: Factor
+    factor: Factor | NearFactor
 
 
-def reference_at(arrays: Problem, mode: Mode) -> Reference:
+def reference_at(arrays: Problem, mode: Mode, directions: Floats | None = None) -> Reference:
     """The Gaussian; the one at the mode itself where the mean derivatives make none.
 
     Args:
       arrays: the model's arrays.
-      mode: the conditional mode, with M factored.
+      mode: the conditional mode.
+      directions: of what stands for M where that is not factored; see `whitening_factor`.
     """
-    factor, lambdas = mode.factor, mode.at.lambdas
-    assert isinstance(factor, Factor)
+    lambdas = mode.at.lambdas
+    factor = whitening_factor(mode.factor, directions)
     scale = np.sqrt(factor.leverages())
     nodes, shares = np.polynomial.hermite_e.hermegauss(NUM_NODES)
     first, weights = np.zeros_like(scale), np.zeros_like(scale)
@@ -62,12 +64,12 @@ def reference_at(arrays: Problem, mode: Mode) -> Reference:
     try:
         nearer = arrays.factorize(weights, lambdas)
         step = nearer.solve(gradient)
+        found = whitening_factor(nearer, directions)
     except np.linalg.LinAlgError:
         return Reference(mode.u, mode.weights, factor)
     if not np.isfinite(step).all():
         return Reference(mode.u, mode.weights, factor)
-    assert isinstance(nearer, Factor)
-    return Reference(mode.u + step, weights, nearer)
+    return Reference(mode.u + step, weights, found)
 
 
 def whitening_of(reference: Reference, arrays: Problem, mode: Mode, white: Whitening) -> Whitening:
@@ -84,19 +86,24 @@ def whitening_of(reference: Reference, arrays: Problem, mode: Mode, white: White
     )
 
 
-def excess_over(reference: Reference, mode: Mode, positions: Floats, excess: Floats) -> Floats:
+def excess_over(
+    reference: Reference,
+    mode: Mode,
+    positions: Floats,
+    excess: Floats,
+    directions: Floats | None = None,
+) -> Floats:
     """The log density over that of the reference, without its constant.
 
     Args:
       reference: the reference.
-      mode: of the coordinates that the draws are in.
+      mode: of the coordinates that the draws are in, with these `directions`.
       positions: (m, q, c) draws, in the coordinates where the approximation at the mode is N(0, I).
       excess: (m, c) the log density over that of N(0, I) at the draws.
     Returns:
       (m, c).
     """
-    factor = mode.factor
-    assert isinstance(factor, Factor)
+    factor = whitening_factor(mode.factor, directions)
     m, q, c = positions.shape
     flat = positions.transpose(1, 0, 2).reshape(q, m * c)
     found = np.empty(m * c)
@@ -104,8 +111,12 @@ def excess_over(reference: Reference, mode: Mode, positions: Floats, excess: Flo
     for start in range(0, m * c, at_once):
         z = flat[:, start : start + at_once]
         away = (mode.u - reference.center)[:, None] + factor.solve_upper(z)
-        effects = apply_lambda(factor.plan, mode.at.lambdas, away)
-        moved = factor.plan.spread(effects)
-        squares = reference.weights @ np.square(moved) + np.einsum("qm,qm->m", away, away)
+        if isinstance(reference.factor, NearFactor):
+            moved = reference.factor.coordinates(away)
+            squares = np.einsum("qm,qm->m", moved, moved)
+        else:
+            effects = apply_lambda(factor.plan, mode.at.lambdas, away)
+            squares = reference.weights @ np.square(factor.plan.spread(effects))
+            squares = squares + np.einsum("qm,qm->m", away, away)
         found[start : start + at_once] = 0.5 * (squares - np.einsum("qm,qm->m", z, z))
     return excess + found.reshape(m, c)

@@ -10,7 +10,8 @@ from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.likelihood.laplace.iterative import fit_iteratively
 from lmeformula.likelihood.laplace.modes import mode_at
-from lmeformula.sampling.laplace import laplace_problem, whitening_factor
+from lmeformula.sampling.laplace import directions_of, laplace_problem, whitening_factor
+from lmeformula.sampling.reference import excess_over, reference_at, whitening_of
 from tests.likelihood.laplace.test_iterative import frame
 
 FORMULAS = {
@@ -80,6 +81,43 @@ def test_coordinates_are_those_of_the_whitening(name):
     assert isinstance(mode.factor, ProbedFactor)
     off = mode.factor.log_det - whitening_factor(mode.factor).log_det
     assert abs(off) < 0.1 * np.sqrt(mode.factor.eliminated.rest_size)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_reference_is_nearer_and_its_ratio_that_of_the_densities(name):
+    """What the log-likelihood is bridged from, with blocks and directions in place of a factor."""
+    import tensorflow as tf
+
+    from lmeformula.em.loop import tensors_of
+
+    model, found, problem = start(FORMULAS[name])
+    arrays, white = found.found.problem, problem.geometry(found.psi).arrays
+    mode = mode_at(model, arrays, found.psi, found.found.approximation.mode.u)
+    directions = directions_of(white)
+    assert directions is not None
+    reference = reference_at(arrays, mode, directions)
+    there = whitening_of(reference, arrays, mode, white)
+
+    z = np.random.default_rng(5).normal(size=(30, len(problem.latents), 2))
+    flat = z.transpose(1, 0, 2).reshape(len(problem.latents), -1)
+    of_mode = mode.factor.near(directions)
+    u = mode.u[:, None] + of_mode.solve_upper(flat)
+    np.testing.assert_allclose(of_mode.coordinates(u - mode.u[:, None]), flat, atol=1e-10)
+    moved = reference.factor.coordinates(u - reference.center[:, None])
+
+    def density(position, whitening):
+        given = tensors_of(whitening, "float64"), tensors_of(problem.data, "float64")
+        return problem.density(None, tf.constant(position), *given)[0].numpy()
+
+    # One place, two systems of coordinates.
+    np.testing.assert_allclose(density(moved, there), density(flat, white), rtol=1e-8)
+    at_mode = density(flat, white) + 0.5 * (flat**2).sum(axis=0)
+    over = excess_over(reference, mode, z, at_mode.reshape(30, 2), directions)
+    expected = density(moved, there) + 0.5 * (moved**2).sum(axis=0)
+    np.testing.assert_allclose(over.ravel(), expected, rtol=1e-8)
+    # Over draws of either Gaussian the log density is nearer to the new one's.
+    fresh = density(flat, there) + 0.5 * (flat**2).sum(axis=0)
+    assert fresh.std() < 0.8 * at_mode.std()
 
 
 @pytest.mark.slow

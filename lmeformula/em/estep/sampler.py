@@ -39,6 +39,7 @@ class Walk(NamedTuple):
 
     Attributes:
       positions: (capacity, q, c).
+      values: (capacity, c) log density there.
       acceptance: (capacity, c) acceptance probabilities.
       diverged: (capacity, c) bool.
       step_size: () after warm-up.
@@ -46,6 +47,7 @@ class Walk(NamedTuple):
     """
 
     positions: Tensor
+    values: Tensor
     acceptance: Tensor
     diverged: Tensor
     step_size: Tensor
@@ -121,7 +123,7 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Callable[..
             size = tf.where(is_tuning, tuned, size)
             # Warm-up writes to the first place, which the first draw then takes.
             place = tf.maximum(number - control.num_warmup, 0)
-            kept = (chain.position, went.acceptance, went.diverged)
+            kept = (chain.position, chain.value, went.acceptance, went.diverged)
             stores = tuple(
                 store.write(place, value) for store, value in zip(stores, kept, strict=True)
             )
@@ -135,6 +137,7 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Callable[..
             for dtype, shape in (
                 (position.dtype, many),
                 (position.dtype, many[1:]),
+                (position.dtype, many[1:]),
                 (tf.bool, many[1:]),
             )
         )
@@ -142,8 +145,7 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Callable[..
         _, last, size, stores = tf.while_loop(
             lambda number, *_: number < end, body, (tf.constant(0), first, step_size, stores)
         )
-        positions, acceptance, diverged = (store.stack() for store in stores)
-        return Walk(positions, acceptance, diverged, size, last)
+        return Walk(*(store.stack() for store in stores), size, last)
 
     return walk
 

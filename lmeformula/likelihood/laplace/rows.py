@@ -17,6 +17,7 @@ from lmeformula.family.counted import counted
 from lmeformula.family.own import Scale
 from lmeformula.likelihood.laplace.automatic import automatic
 from lmeformula.likelihood.laplace.expanded import expanded
+from lmeformula.likelihood.laplace.in_blocks import in_blocks
 from lmeformula.model.compile import Model
 from lmeformula.model.stack import Mixture
 
@@ -125,6 +126,8 @@ def stacked_form(
       frequency: (n,) how many observations each row stands for; None for one.
     """
     closed = family.closed if family.closed is not None and family.serves(response) else None
+    if closed is not None and mixture.num_predictors == 1:
+        closed = in_blocks(closed)
     if closed is not None and frequency is None:
         return closed
     way = automatic if family.series is None else expanded
