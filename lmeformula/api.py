@@ -15,9 +15,9 @@ from lmeformula.checkpoint.folder import opened
 from lmeformula.design import design as build_design
 from lmeformula.design.again import with_rows
 from lmeformula.em.progress import Later, Progress
-from lmeformula.em.types import Options
 from lmeformula.errors import ConvergenceError, ModelError
 from lmeformula.estimation import estimate as estimate_quietly
+from lmeformula.estimation.asked import EFFORT, options_of
 from lmeformula.face import Fit
 from lmeformula.family import family as find_family
 from lmeformula.formula import parse
@@ -32,26 +32,6 @@ if TYPE_CHECKING:
     from lmeformula.store.recipe import Functions
 
 
-# More is more than memory holds, whatever the model.
-MOST_DRAWS, MOST_CHAINS = 2**31 - 1, 10_000
-
-
-# How a model is estimated, and how hard: arguments of `estimate`, and of `fit`, before it reads the data.
-EFFORT: dict[str, kinds.Check] = {
-    "method": kinds.one_of("auto", "exact", "quadrature", "laplace", "mcem"),
-    "seed": kinds.seed,
-    "reml": kinds.flag,
-    "solver": kinds.one_of("auto", "direct", "iterative"),
-    "tolerance": kinds.positive,
-    "num_draws": kinds.whole(10, MOST_DRAWS),
-    "max_draws": kinds.whole(10, MOST_DRAWS),
-    "max_iterations": kinds.whole(1),
-    "num_chains": kinds.whole(1, MOST_CHAINS),
-    "strict": kinds.flag,
-    "checkpoint": kinds.optional(kinds.path),
-}
-
-
 @kinds.takes(model=kinds.instance(Model, "Give what lf.compile returns."), **EFFORT)
 def estimate(
     model: Model,
@@ -61,10 +41,13 @@ def estimate(
     reml: bool = False,
     solver: str = "auto",
     tolerance: float = 0.01,
-    num_draws: int = 20,
+    num_draws: int | None = None,
     max_draws: int = 50_000,
     max_iterations: int = 200,
-    num_chains: int = 2,
+    num_chains: int | None = None,
+    num_warmup: int | None = None,
+    target_acceptance: float | None = None,
+    max_tree_depth: int | None = None,
     progress: bool | Progress = True,
     strict: bool = False,
     checkpoint: str | PathLike[str] | None = None,
@@ -76,7 +59,8 @@ def estimate(
       method: "exact" (Gaussian models), "quadrature" (other models of one grouping factor with one or two
         effects a level, exact to its numerical error), "laplace" (the Laplace approximation), "mcem" (Monte
         Carlo EM), or "auto": exact or by quadrature where that is possible, otherwise, or where an option of
-        its is given, mcem.
+        its is given, mcem. "nuts" draws from the posterior distribution, by the no-U-turn sampler: the priors
+        are those that the model has, and for the rest weakly informative ones, which `fit.model.priors` shows.
       seed: of all random numbers; the same seed, data and machine give the same bits.
       reml: maximise the restricted likelihood, as lme4 does by default (exact only).
       solver: "direct" factors a dense block of all effects but those of the largest term; "iterative" never
@@ -84,10 +68,15 @@ def estimate(
         the first would need half of the memory, or many times as long.
       tolerance: mcem and the iterative solver stop when every Monte Carlo error is below this fraction of the
         parameter's standard error.
-      num_draws: draws of the effects per chain in the first iteration of mcem; they grow as needed.
+      num_draws: draws of the effects per chain in the first iteration of mcem, 20 by default; they grow as
+        needed. Of nuts the draws of each chain that are kept, 1,000 by default.
       max_draws: most draws per chain in one iteration.
       max_iterations: most iterations of mcem.
-      num_chains: chains that run side by side.
+      num_chains: chains that run side by side: 2 of mcem, 4 of nuts.
+      num_warmup: draws of each chain of nuts before those that are kept, by which it learns; 1,000 by default.
+      target_acceptance: acceptance probability that the steps of nuts are tuned for, 0.8 by default; a higher
+        one makes shorter steps, which diverge less.
+      max_tree_depth: a trajectory of nuts has at most 2 to this many steps; 10 by default.
       progress: show the current estimates on standard error while mcem runs; or an object of your own with
         start(names), update(iteration) and stop().
       strict: raise ConvergenceError where the outcome is not a converged one.
@@ -108,18 +97,17 @@ def estimate(
       >>> float(lf.estimate(model).fixef["Intercept"].round(1))
       1527.5
     """
-    options = Options(
-        tolerance=tolerance,
-        num_draws=num_draws,
-        max_draws=max_draws,
-        max_iterations=max_iterations,
-        num_chains=num_chains,
+    of_nuts = {
+        "num_warmup": num_warmup,
+        "target_acceptance": target_acceptance,
+        "max_tree_depth": max_tree_depth,
+    }
+    options, effort = options_of(
+        method,
+        {"num_draws": num_draws, "num_chains": num_chains},
+        {"tolerance": tolerance, "max_draws": max_draws, "max_iterations": max_iterations},
+        of_nuts,
     )
-    if max_draws < num_draws:
-        raise ModelError(
-            f"max_draws is {max_draws}, and num_draws is {num_draws}",
-            hint="Draws grow from num_draws to max_draws.",
-        )
     with opened(checkpoint) as folder:
         found = estimate_quietly(
             model,
@@ -130,6 +118,7 @@ def estimate(
             options=options,
             progress=display_of(progress, tolerance),
             checkpoint=folder,
+            effort=effort,
         )
     fitted = Fit.of(found)
     if strict and not fitted.converged:
@@ -205,10 +194,13 @@ def fit(
     reml: bool = False,
     solver: str = "auto",
     tolerance: float = 0.01,
-    num_draws: int = 20,
+    num_draws: int | None = None,
     max_draws: int = 50_000,
     max_iterations: int = 200,
-    num_chains: int = 2,
+    num_chains: int | None = None,
+    num_warmup: int | None = None,
+    target_acceptance: float | None = None,
+    max_tree_depth: int | None = None,
     progress: bool | Progress = True,
     strict: bool = False,
     checkpoint: str | PathLike[str] | None = None,
@@ -252,15 +244,19 @@ def fit(
         "inverse_gamma(2, 1)", "lognormal(0, 1)"; "beta(2, 2)"; "lkj(2)";
         "wishart()", "inverse_wishart(5, 1)"; records of `lmeformula.priors`; or distributions of TFP.
       double_bar: what `||` means, as in `parse`.
-      method: "exact", "quadrature", "laplace", "mcem" or "auto"; this and what follows as in `estimate`.
+      method: "exact", "quadrature", "laplace", "mcem", "nuts" or "auto"; this and all that follows as in
+        `estimate`.
       seed: of all random numbers.
       reml: maximise the restricted likelihood.
       solver: "direct", "iterative" or "auto".
       tolerance: Monte Carlo errors as a fraction of standard errors.
-      num_draws: draws per chain in the first iteration.
+      num_draws: draws per chain in the first iteration of mcem, or those that nuts keeps.
       max_draws: most draws per chain.
       max_iterations: most iterations.
       num_chains: chains that run side by side.
+      num_warmup: draws of nuts before those that are kept.
+      target_acceptance: what the steps of nuts are tuned for.
+      max_tree_depth: of the trajectories of nuts.
       progress: show the estimates while they are found.
       strict: raise ConvergenceError where the outcome is not a converged one.
       checkpoint: a folder to go on from when the fit was killed.
@@ -310,6 +306,9 @@ def fit(
             max_draws=max_draws,
             max_iterations=max_iterations,
             num_chains=num_chains,
+            num_warmup=num_warmup,
+            target_acceptance=target_acceptance,
+            max_tree_depth=max_tree_depth,
             progress=progress,
             strict=strict,
             checkpoint=checkpoint,

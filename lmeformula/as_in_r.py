@@ -21,6 +21,7 @@ from lmeformula.arguments.spelled import said_otherwise, spelled
 from lmeformula.errors import ModelError
 from lmeformula.face import Fit
 from lmeformula.family.built_in import family as _family
+from lmeformula.fit import OF_LOO, check_not_drawn
 from lmeformula.formula import parse
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def sigma(fit: Fit) -> float | None:
 @_of_a_fit
 def logLik(fit: Fit) -> LogLik:
     """The log-likelihood, with its error; `fit.loglik`."""
+    check_not_drawn(fit, "log-likelihoods", OF_LOO)
     return fit.loglik
 
 

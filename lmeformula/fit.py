@@ -13,6 +13,7 @@ from lmeformula.arrays import Floats
 from lmeformula.certificate import Certificate
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.observations import by_observation
+from lmeformula.drawn import Draws
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.errors import ModelError
@@ -30,7 +31,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # What the observed information behind standard errors is; see `FittedModel.information`.
-Information = Literal["exact", "laplace", "monte carlo", "quadrature"]
+Information = Literal["exact", "laplace", "monte carlo", "quadrature", "posterior"]
+
+# How fits by draws are compared.
+OF_LOO = "Compare them by leaving rows out: arviz.compare of each fit.to_arviz()."
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -40,7 +44,8 @@ class FittedModel:
     Attributes:
       model: what was fitted; the variables of its joint distribution hold the estimates. The model that was
         compiled keeps its start values.
-      method: "exact", "quadrature", "laplace" or "mcem"; see `is_exact`, `has_modes`, `is_drawn`.
+      method: "exact", "quadrature", "laplace", "mcem" or "nuts"; see `is_exact`, `has_modes`, `is_drawn`. By
+        "nuts" estimates are posterior means, and their standard errors and covariances the posterior's.
       reml: whether the restricted likelihood was maximised.
       params: the estimates on their natural scale.
       param_names: (d) names of all estimated parameters on the reporting scale.
@@ -63,11 +68,12 @@ class FittedModel:
       solver: "direct" where the equations were factored, "iterative" where that would have been too large.
       information: the observed information that the standard errors are from: "exact" for Gaussian models,
         that of the "laplace" approximation, its "monte carlo" estimate from the last E-step's draws, or by
-        "quadrature".
+        "quadrature"; "posterior" where they are standard deviations of draws.
       param_stderr_error: (d) Monte Carlo errors of the standard errors, or None where they have none, or
         where nothing is known of them.
       certificate: what was examined at the estimates; None for fits saved without.
       resumed: from where the fit went on after it had been killed; None where it ran in one go.
+      draws: from the posterior distribution of parameters and effects, by method="nuts"; None otherwise.
     """
 
     model: Model
@@ -96,6 +102,7 @@ class FittedModel:
     param_stderr_error: Floats | None = None
     certificate: Certificate | None = None
     resumed: Resumed | None = None
+    draws: Draws | None = None
 
     def __post_init__(self) -> None:
         # The model that was compiled may have other fits: each has one of its own, at its estimates.
@@ -220,6 +227,7 @@ class FittedModel:
     @property
     def deviance(self) -> float:
         """-2 log-likelihood."""
+        check_not_drawn(self, "deviance, AIC and BIC", OF_LOO)
         return -2.0 * self.loglik.value
 
     @property
@@ -277,6 +285,42 @@ class FittedModel:
         return pd.Series(values, index=list(names), name=title)
 
 
+def check_not_drawn(fit: FittedModel, what: str, instead: str = "") -> None:
+    """Refuse what is not worked out of draws from the posterior distribution.
+
+    Args:
+      fit: a fitted model.
+      what: of several things, such as "profiles".
+      instead: what to do.
+    Raises:
+      ModelError: that says so.
+    """
+    if fit.draws is not None:
+        raise ModelError(
+            f"{what} are of single estimates, and this fit has draws from their posterior distribution",
+            hint=instead
+            or "fit.tidy() and fit.predict() are of the draws, which fit.to_arviz() has.",
+        )
+
+
+def not_of_draws(
+    what: str, instead: str = ""
+) -> Callable[[Callable[Concatenate[Any, P], T]], Callable[Concatenate[Any, P], T]]:
+    """A decorator of functions of a fit, which refuse draws; see `check_not_drawn`."""
+
+    def decorate(
+        function: Callable[Concatenate[Any, P], T],
+    ) -> Callable[Concatenate[Any, P], T]:
+        @functools.wraps(function)
+        def of_one(fit: Any, *args: P.args, **kwargs: P.kwargs) -> T:
+            check_not_drawn(fit, what, instead)
+            return function(fit, *args, **kwargs)
+
+        return cast(Callable[Concatenate[Any, P], T], of_one)
+
+    return decorate
+
+
 def of_observations(
     function: Callable[Concatenate[Any, P], T],
 ) -> Callable[Concatenate[Any, P], T]:
@@ -298,6 +342,7 @@ def check_maximum(fit: FittedModel, what: str) -> None:
     Raises:
       ModelError: that says what there is.
     """
+    check_not_drawn(fit, "numbers of a maximum of the likelihood", OF_LOO)
     if fit.has_priors:
         raise ModelError(
             f"{what} is of maximum likelihood, and this fit is a posterior mode: priors hold parameters back",

@@ -35,6 +35,7 @@ LAYERS = (
     ("priors",),
     ("model",),
     ("likelihood",),
+    ("drawn",),
     ("sampling",),
     ("history", "certificate"),
     ("fit",),

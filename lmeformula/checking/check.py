@@ -24,7 +24,7 @@ from lmeformula.checking.diagnostics import singular_terms
 from lmeformula.checking.ending import endless
 from lmeformula.checking.finding import Finding
 from lmeformula.design.absent import has_rows
-from lmeformula.fit import FittedModel, of_observations
+from lmeformula.fit import FittedModel, not_of_draws, of_observations
 
 ROW_TESTS = (tails, unequal, steps, spread, narrow, zeros)
 # Means of few bounded numbers are not normal, whatever the effects are.
@@ -67,6 +67,7 @@ class Check:
 
 @kinds.takes(level=kinds.significance, seed=kinds.seed)
 @of_observations
+@not_of_draws("checks by tests")
 def check(fit: FittedModel, *, level: float = 0.01, seed: int = 0) -> Check:
     """Look for what often goes wrong with models of grouped data.
 

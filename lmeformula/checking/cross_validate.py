@@ -19,7 +19,7 @@ from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.student_effects import refuse
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, not_of_draws
 from lmeformula.inference.comparable import row_weights, same_measure
 from lmeformula.inference.refit import start_from
 from lmeformula.prediction.answers import Target, laid_out
@@ -206,6 +206,7 @@ class CrossValidation:
     seed=kinds.seed,
     options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
 )
+@not_of_draws("refits without some rows")
 def cross_validate(
     fit: FittedModel,
     folds: Any = None,

@@ -53,7 +53,7 @@ class Diagnostics:
     Attributes:
       outcome: how the fit ended.
       ended: the same in words.
-      method: "exact", "quadrature", "laplace" or "mcem".
+      method: "exact", "quadrature", "laplace", "mcem" or "nuts".
       num_iterations: of Monte Carlo EM; 0 otherwise.
       sampling: its last iteration, or None.
       ascent: how the deterministic maximisation ended, or None.
@@ -196,7 +196,7 @@ def _facts(found: Diagnostics) -> list[tuple[str, str]]:
     facts.append(("std errors", source + _condition(found.condition)))
     if found.origin:
         facts.append(("rows", found.origin))
-    facts.append(("seconds", _seconds(found.seconds, found.sampling is not None)))
+    facts.append(("seconds", _seconds(found.seconds, found.sampling is not None, found.method)))
     if found.resumed is not None:
         facts.append(("resumed", _resumed(found.resumed)))
     facts += [("note", sentence) for sentence in found.advice]
@@ -259,13 +259,13 @@ def _condition(condition: float) -> str:
     return f"; condition of the estimates' correlations {_brief(condition)}"
 
 
-def _seconds(seconds: Seconds, is_drawn: bool) -> str:
+def _seconds(seconds: Seconds, is_drawn: bool, method: str) -> str:
     parts = {
         "design": seconds.design,
         "compile": seconds.compile,
         "Laplace" if is_drawn else "fit": seconds.start,
         "whitening": seconds.whitening,
-        "E- and M-steps": seconds.iterations,
+        "draws" if method == "nuts" else "E- and M-steps": seconds.iterations,
         "log-likelihood": seconds.bridge,
     }
     # Importing TensorFlow, standard errors, posterior means.

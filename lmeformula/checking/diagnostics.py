@@ -37,7 +37,7 @@ def diagnostics(fit: FittedModel) -> Diagnostics:
     """
     sampling = fit.sampling
     largest = None
-    if fit.is_drawn:
+    if fit.is_drawn or fit.draws is not None:
         largest = _largest(fit.param_names, fit.param_mc_error / fit.param_stderr)
     condition = _condition(fit.param_vcov)
     singular = singular_terms(fit)
@@ -97,6 +97,8 @@ def stderr_source(fit: FittedModel) -> str:
     """
     if fit.information == "monte carlo":
         return "the observed information, estimated from the draws"
+    if fit.information == "posterior":
+        return "the draws: their standard deviations"
     if fit.information == "laplace" and fit.has_priors:
         return "the second derivative of the posterior density, by Laplace's approximation"
     if fit.information == "laplace":

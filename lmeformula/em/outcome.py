@@ -50,9 +50,19 @@ class Outcome(enum.Enum):
         "A parameter ran away, with no maximum in sight. Simplify the random-effects terms, or look for groups "
         "whose responses are all alike."
     )
+    SAMPLED = "Sampled: the chains agree, and their draws are enough for means and 95 % intervals."
+    NOT_MIXED = (
+        "The chains do not agree: these draws are not yet from the posterior distribution. Raise "
+        "num_warmup and num_draws, give priors, or leave out what the data do not tell apart."
+    )
+    DIVERGENT = (
+        "Some transitions diverged: the draws may miss a part of the posterior distribution. Raise "
+        "target_acceptance to 0.95 or 0.99, or give tighter priors of the standard deviations."
+    )
+    FEW_DRAWS = "The chains agree, but draws are too few for tails to be read off. Raise num_draws."
     INTERRUPTED = "Interrupted by the user: these are the estimates of the last whole iteration."
 
     @property
     def converged(self) -> bool:
-        """Whether the estimates are the maximum-likelihood ones, to their reported error."""
-        return self in (Outcome.CONVERGED, Outcome.BOUNDARY)
+        """Whether the estimates are the maximum-likelihood ones, or posterior means, to their own error."""
+        return self in (Outcome.CONVERGED, Outcome.BOUNDARY, Outcome.SAMPLED)

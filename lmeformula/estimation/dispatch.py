@@ -10,6 +10,7 @@ from dataclasses import replace
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.checkpoint.folder import Folder
 from lmeformula.design.absent import has_rows
+from lmeformula.drawn import Effort
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
@@ -20,7 +21,7 @@ from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
 from lmeformula.startup import import_tensorflow
 
-METHODS = ("auto", "exact", "quadrature", "laplace", "mcem")
+METHODS = ("auto", "exact", "quadrature", "laplace", "mcem", "nuts")
 # Those that integrate effects out.
 INTEGRATING = ("quadrature", "laplace")
 
@@ -37,12 +38,13 @@ def estimate(
     start: Params | None = None,
     is_near: bool = False,
     checkpoint: Folder | None = None,
+    effort: Effort | None = None,
 ) -> FittedModel:
     """Estimate a model's parameters; see `lmeformula.estimate`, which this is without its displays.
 
     Args:
       model: what to fit.
-      method: "auto", "exact", "quadrature", "laplace" or "mcem".
+      method: "auto", "exact", "quadrature", "laplace", "mcem" or "nuts".
       seed: of all random numbers.
       reml: maximise the restricted likelihood (exact only).
       solver: "auto", "direct" or "iterative".
@@ -52,12 +54,15 @@ def estimate(
       is_near: whether the start is next to the maximum, as all rows' estimates are for most of them: then none
         is looked for far out, nor how near an approximation is to the likelihood.
       checkpoint: where to keep what was worked out, and go on from; nowhere by default.
+      effort: how much "nuts" is to draw.
     Raises:
       ModelError: for a method or a solver that does not exist or does not do what is asked.
       CheckpointError: for a checkpoint that is of another fit.
     """
     if method not in METHODS:
         raise ModelError(f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}.")
+    if method == "nuts":
+        return _drawn(model, seed, reml, solver, options, start, checkpoint, effort)
     is_gaussian = model.family.is_normal
     is_student = not model.space.has_normal_priors
     is_chosen = method == "auto"
@@ -142,6 +147,30 @@ def estimate(
 
     choices = {"method": method, "solver": solver, "seed": seed, "reml": reml}
     return without_shards(resumed(run, checkpoint, model, settings, choices))
+
+
+def _drawn(
+    model: Model,
+    seed: int,
+    reml: bool,
+    solver: str,
+    options: Options | None,
+    start: Params | None,
+    checkpoint: Folder | None,
+    effort: Effort | None,
+) -> FittedModel:
+    """Draw from the posterior distribution."""
+    from lmeformula.estimation.refused_draws import refuse
+
+    refuse(model, reml, solver)
+    if checkpoint is not None:
+        raise ModelError('method="nuts" keeps no checkpoint', hint="Leave checkpoint out.")
+    import_tensorflow()
+    from lmeformula.estimation.by_nuts import estimate_nuts
+
+    with one_blas_thread():
+        settings = Options() if options is None else options
+        return estimate_nuts(model.starting(start), seed, settings, effort, estimate)
 
 
 def without_shards(fit: FittedModel) -> FittedModel:

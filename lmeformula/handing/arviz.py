@@ -14,6 +14,7 @@ from lmeformula.design.absent import has_rows
 from lmeformula.errors import MissingLibraryError, ModelError
 from lmeformula.family import log_density
 from lmeformula.fit import FittedModel, of_observations
+from lmeformula.handing.posterior_groups import posterior_groups
 from lmeformula.prediction.distribution import draw_rows
 from lmeformula.prediction.loadings import loadings
 from lmeformula.prediction.posterior import normal_posterior_of, posterior_draws
@@ -58,9 +59,13 @@ def to_arviz(
     effects, they are drawn from the normal approximation around the posterior means (for Gaussian fits the
     exact distribution). The attribute `draws` of each group says which.
 
+    Of a fit by method="nuts" the posterior has all parameters too, by their names, and there are sample_stats,
+    warmup_posterior and warmup_sample_stats, and log_likelihood unless rows times draws are very many.
+
     Args:
       fit: a fitted model.
-      num_draws: draws from the normal approximation.
+      num_draws: draws from the normal approximation; of a fit by "nuts", which has draws of its own, how many
+        responses of each row are drawn.
       seed: of the random numbers.
       rows: whether to have the groups with a number for each row and draw: log_likelihood and
         posterior_predictive. A fit that was loaded without its rows has none of them.
@@ -95,6 +100,8 @@ def to_arviz(
         ) from error
     design, name = fit.model.design, fit.model.design.response_name
     is_whole = has_rows(design)
+    if fit.draws is not None:
+        return _of_draws(arviz, xarray, fit, rows=rows, num_draws=num_draws, seed=seed)
     draws = posterior_draws(fit, num_draws, seed, jointly=None if is_whole else False)
     groups = {"posterior": _posterior(xarray, fit, draws)}
     if fit.watched is not None and watched:
@@ -111,6 +118,33 @@ def to_arviz(
         observed = np.asarray(fit.model.family.response(design)[0], float)
         groups["observed_data"] = _dataset(xarray, fit, {name: (("row",), observed)}, {})
     groups["constant_data"] = _constants(xarray, fit)
+    return _handed(arviz, xarray, groups)
+
+
+def _of_draws(
+    arviz: Any, xarray: Any, fit: FittedModel, *, rows: bool, num_draws: int, seed: int
+) -> Any:
+    """A fit by the no-U-turn sampler, whose parameters have a distribution too."""
+    design = fit.model.design
+    levels = {f"{block.group}_level": list(block.levels) for block in design.terms}
+    groups = {}
+    made = posterior_groups(fit, rows=rows, num_draws=num_draws, seed=seed)
+    for group, (variables, attrs) in made.items():
+        found = _dataset(xarray, fit, variables, attrs)
+        groups[group] = found.assign_coords(
+            {dim: names for dim, names in levels.items() if dim in found.dims}
+        )
+    if has_rows(design):
+        observed = np.asarray(fit.model.family.response(design)[0], float)
+        groups["observed_data"] = _dataset(
+            xarray, fit, {design.response_name: (("row",), observed)}, {}
+        )
+    groups["constant_data"] = _constants(xarray, fit)
+    return _handed(arviz, xarray, groups)
+
+
+def _handed(arviz: Any, xarray: Any, groups: dict[str, Any]) -> Any:
+    """The groups as ArviZ's own data, or as a tree."""
     if int(arviz.__version__.split(".")[0]) < 1:
         return arviz.InferenceData(**groups)
     return xarray.DataTree.from_dict(groups)

@@ -16,7 +16,7 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.design.select import select_rows
 from lmeformula.design.used import columns_mentioned, looks_at_other_rows
 from lmeformula.errors import FormulaDataError, ModelError
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, not_of_draws
 from lmeformula.formula.dot import columns_of_response
 from lmeformula.prediction.answers import Answer, Target, answered
 from lmeformula.prediction.normal_posterior import row_precisions
@@ -46,6 +46,7 @@ from lmeformula.rows import source_of, table_of
     new_levels=kinds.one_of("error", "population"),
     to=kinds.optional(kinds.path),
 )
+@not_of_draws("rows with their leverages")
 def augment(
     fit: FittedModel,
     data: Any = None,

@@ -155,6 +155,13 @@ DISTRIBUTIONAL = (
     "Journal of the Royal Statistical Society C 54, 507-554",
 )
 
+NUTS = (
+    "Hoffman, M. D., Gelman, A.",
+    2014,
+    "The No-U-Turn sampler: adaptively setting path lengths in Hamiltonian Monte Carlo",
+    "Journal of Machine Learning Research 15, 1593-1623",
+)
+
 
 def references(fit: FittedModel) -> References:
     """List the papers of the model and of the methods that a fit used.
@@ -191,6 +198,10 @@ def _used(fit: FittedModel) -> Iterator[tuple[tuple[str, int, str, str], str]]:
     if not fit.is_factored:
         yield CONJUGATE, "equations by conjugate gradients"
         yield PROBES, "determinants by random probes"
+    if fit.draws is not None:
+        yield NUTS, "draws of parameters and effects"
+        yield TFP, "densities and samplers"
+        yield RHAT, "convergence of the chains, and effective draws"
     if fit.is_drawn:
         yield MCEM, "Monte Carlo EM"
         yield HMC, "draws of the random effects"

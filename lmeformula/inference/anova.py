@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.special
 
 from lmeformula.arguments import kinds
-from lmeformula.fit import FittedModel
+from lmeformula.fit import OF_LOO, FittedModel, check_not_drawn
 from lmeformula.formula.difference import difference
 from lmeformula.history import error_of_difference
 from lmeformula.inference.comparable import A_FIT, caveats, check_comparable
@@ -155,6 +155,8 @@ def anova(*fits: FittedModel, level: float = 0.05) -> Anova:
       >>> round(row.chisq, 2), row.df, row.verdict
       (42.14, 2, 'significant')
     """
+    for fit in fits:
+        check_not_drawn(fit, "likelihood-ratio tests", OF_LOO)
     ordered = sorted(fits, key=lambda fit: fit.loglik.df)
     check_comparable(ordered)
     models = [alone(ordered[0])]

@@ -26,7 +26,7 @@ from lmeformula.estimation.student_maximum import (
     student_range,
     student_units,
 )
-from lmeformula.fit import FittedModel, of_observations
+from lmeformula.fit import FittedModel, not_of_draws, of_observations
 from lmeformula.inference.refit import carrier_of, has_estimates, refit_alone, refit_exactly
 from lmeformula.inference.refits import Refit, fits_together, in_turn, refit_of
 from lmeformula.likelihood.laplace.fit import Care, fit_laplace
@@ -66,6 +66,7 @@ class Bootstrap(NamedTuple):
     num_refits=kinds.whole(FEWEST, MOST),
     seed=kinds.seed,
 )
+@not_of_draws("bootstrap intervals")
 def bootstrap_intervals(
     fit: FittedModel,
     parm: Sequence[str] | str | None = None,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel
+from lmeformula.fit import OF_LOO, FittedModel, check_not_drawn
 from lmeformula.formula.difference import difference
 from lmeformula.history import error_of_difference
 from lmeformula.inference.anova import CRITERIA, alone
@@ -47,6 +47,8 @@ def compare(*fits: FittedModel, by: str = "AIC") -> pd.DataFrame:
         raise ModelError(
             "a comparison takes two fits or more", hint="Write lf.compare(one, another)."
         )
+    for fit in fits:
+        check_not_drawn(fit, "AIC and BIC", OF_LOO)
     for one, other in pairwise(fits):
         check_criteria(one, other)
     frame = pd.DataFrame([alone(fit) for fit in fits]).rename(columns=CRITERIA)

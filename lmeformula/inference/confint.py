@@ -8,9 +8,10 @@ import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, check_not_drawn
 from lmeformula.inference.bootstrap import bootstrap_intervals
 from lmeformula.inference.ddf import METHODS as DDF
+from lmeformula.inference.posterior_summary import check_no_tests, summarised
 from lmeformula.inference.profile import profile_intervals
 from lmeformula.inference.tidy import parameter_tests
 from lmeformula.inference.wald import note_of
@@ -40,8 +41,8 @@ def confint(
 
     Args:
       fit: a fitted model.
-      method: "wald", from the standard errors, those of `tidy`; "profile", from the likelihood itself; "boot",
-        from refits.
+      method: "wald", from the standard errors, those of `tidy` (of a fit by method="nuts" quantiles of its
+        draws); "profile", from the likelihood itself; "boot", from refits.
       level: coverage, between 0 and 1.
       parm: parameter names, one or several; all by default.
       ddf: degrees of freedom of fixed effects by "wald", as in `tidy`; "auto" by default, Satterthwaite's for
@@ -54,6 +55,8 @@ def confint(
       ModelError: for a method, level, option or parameter that does not exist, or a fit that the method does
         not serve.
     """
+    if fit.draws is not None:
+        return _of_draws(fit, method, level, parm, ddf)
     if ddf is not None and method != "wald":
         raise ModelError(
             f"intervals by {method!r} have no degrees of freedom",
@@ -77,3 +80,24 @@ def confint(
     if method == "profile":
         return profile_intervals(fit, parm, level)
     return bootstrap_intervals(fit, parm, level, **given)
+
+
+def _of_draws(
+    fit: FittedModel,
+    method: str,
+    level: float,
+    parm: Sequence[str] | str | None,
+    ddf: str | None,
+) -> pd.DataFrame:
+    """Quantiles of the draws."""
+    if method != "wald":
+        check_not_drawn(
+            fit, f"intervals by {method!r}", "Leave method out: quantiles of its draws."
+        )
+    check_no_tests(ddf)
+    places, rows = chosen(fit, parm), summarised(fit, level)
+    return interval_frame(
+        [parameters(fit)[place] for place in places],
+        [(rows[place].conf_low, rows[place].conf_high) for place in places],
+        ["quantiles of draws"] * len(places),
+    )

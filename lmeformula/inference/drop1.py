@@ -20,7 +20,7 @@ from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.family.predicted import predicted_of
-from lmeformula.fit import FittedModel, check_maximum
+from lmeformula.fit import FittedModel, check_maximum, not_of_draws
 from lmeformula.formula.ir import Term, TermSum
 from lmeformula.formula.smooths import is_smooth
 from lmeformula.history import error_of_difference
@@ -64,6 +64,7 @@ class Reduced(NamedTuple):
     seed=kinds.seed,
     options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
 )
+@not_of_draws("likelihood-ratio tests")
 def drop1(
     fit: FittedModel,
     test: str = "lrt",

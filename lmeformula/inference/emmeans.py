@@ -11,7 +11,7 @@ import pandas as pd
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, not_of_draws
 from lmeformula.inference.ddf import METHODS, freedom
 from lmeformula.inference.grid import Cells, cells
 from lmeformula.inference.marginal_means import MarginalMeans
@@ -45,6 +45,7 @@ SLOPE_STEP = 1e-3
     ddf=kinds.one_of(*METHODS),
     predictor=kinds.optional(kinds.text),
 )
+@not_of_draws("marginal means with their tests")
 def emmeans(
     fit: FittedModel,
     specs: str | Sequence[str],

@@ -17,7 +17,7 @@ from lmeformula.design.evaluate import data_columns
 from lmeformula.design.labels import label
 from lmeformula.design.observed import ObservedColumn
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, not_of_draws
 from lmeformula.inference.ddf import METHODS, freedom
 from lmeformula.inference.grid import MAX_ROWS, cells, estimable
 from lmeformula.inference.nesting import Nesting, find_nesting, term_columns
@@ -45,6 +45,7 @@ class PredictorGroup(NamedTuple):
     ddf=kinds.one_of(*METHODS),
     predictor=kinds.optional(kinds.names),
 )
+@not_of_draws("tests of terms")
 def joint_tests(
     fit: FittedModel,
     terms: Sequence[str] | None = None,

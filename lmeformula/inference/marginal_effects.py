@@ -15,7 +15,7 @@ from lmeformula.design.observed import Observed, ObservedColumn
 from lmeformula.design.rebuild import rebuild
 from lmeformula.design.values import Categories, Logicals
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel, of_observations
+from lmeformula.fit import FittedModel, not_of_draws, of_observations
 from lmeformula.prediction.named_predictor import named_predictors, predictor_named
 from lmeformula.prediction.observed_together import observed_of, observed_together
 from lmeformula.prediction.predictor import category_names, chances_at, mean_response
@@ -23,6 +23,7 @@ from lmeformula.prediction.predictor import category_names, chances_at, mean_res
 
 @kinds.takes(kind=kinds.one_of("response", "link"), predictor=kinds.optional(kinds.text))
 @of_observations
+@not_of_draws("delta-method effects")
 def to_marginaleffects(
     fit: FittedModel, data: object, *, kind: str = "response", predictor: str | None = None
 ) -> Any:

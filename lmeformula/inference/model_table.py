@@ -10,7 +10,7 @@ import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import LmeFormulaError, ModelError
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, check_not_drawn
 from lmeformula.inference.comparable import A_FIT, check_criteria
 from lmeformula.inference.ratios import check_ratios
 from lmeformula.inference.tidy import Estimate, parameter_tests
@@ -128,6 +128,10 @@ def table(
     """
     if not fits:
         raise ModelError("a table takes one fit or more", hint="Write lf.table(one, another).")
+    for fit in fits:
+        check_not_drawn(
+            fit, "tables of estimates with their standard errors", "fit.tidy() has each."
+        )
     called = _called(names, len(fits))
     tests = [_parameters(fit, exponentiate=exponentiate, stars=stars) for fit in fits]
     left_out = any(row.effect == "cor" for each in tests for row in each.values())

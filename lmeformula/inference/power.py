@@ -18,7 +18,7 @@ from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design
 from lmeformula.design.resized import level_of_rows, resized
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel, of_observations
+from lmeformula.fit import FittedModel, not_of_draws, of_observations
 from lmeformula.inference.power_record import Point, Power
 from lmeformula.inference.refit import has_estimates, refit_alone
 from lmeformula.inference.refits import Refit, fits_together, in_turn, refit_of
@@ -42,6 +42,7 @@ MOST_SIMS = 10_000_000
     seed=kinds.seed,
 )
 @of_observations
+@not_of_draws("powers of tests")
 def power(
     fit: FittedModel,
     effect: str | Sequence[str],

@@ -17,7 +17,7 @@ from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.axes import BLUE, GREY, ORANGE, axes_of_panels, lighten, panels
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, not_of_draws
 from lmeformula.inference.profile_likelihoods import has_profile, slice_of
 from lmeformula.inference.profile_surface import Slice
 from lmeformula.inference.profile_walk import HigherGroundError, Ridge, Stop
@@ -159,6 +159,7 @@ class Profile:
 
 
 @kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
+@not_of_draws("profiles")
 def profile(
     fit: FittedModel, parm: Sequence[str] | str | None = None, level: float = 0.99
 ) -> Profile:
@@ -185,6 +186,7 @@ def profile(
 
 
 @kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
+@not_of_draws("profile intervals")
 def profile_intervals(
     fit: FittedModel, parm: Sequence[str] | str | None = None, level: float = 0.95
 ) -> pd.DataFrame:

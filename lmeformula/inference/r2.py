@@ -18,7 +18,7 @@ from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.errors import ModelError
 from lmeformula.family.links import LINKS
-from lmeformula.fit import FittedModel, of_observations
+from lmeformula.fit import FittedModel, not_of_draws, of_observations
 from lmeformula.inference.comparable import A_FIT
 from lmeformula.prediction.normal_points import normal_points
 from lmeformula.prediction.predictor import (
@@ -141,6 +141,7 @@ def icc(
 
 @_takes_observation
 @of_observations
+@not_of_draws("R2 and ICC")
 def variances(
     fit: FittedModel,
     *,

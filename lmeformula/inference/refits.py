@@ -21,7 +21,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.estimation.replicates import Together, exactly_together, marginally_together
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, not_of_draws
 from lmeformula.inference.refit import carrier_of, check_refit, refit_alone, start_from
 from lmeformula.likelihood.laplace.fit import Care
 
@@ -159,6 +159,7 @@ class Refits:
     progress=kinds.optional(kinds.display),
     options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
 )
+@not_of_draws("refits")
 def refit(
     fit: FittedModel,
     y: Any,

@@ -11,6 +11,7 @@ from lmeformula.covariance.matern import ROUGHEST, SMOOTHEST
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.inference.ddf import usual
+from lmeformula.inference.posterior_summary import check_no_tests, posterior_table
 from lmeformula.inference.tidy import parameter_tests
 from lmeformula.prediction.parameters import parameters
 from lmeformula.prediction.thresholds import thresholds
@@ -79,6 +80,9 @@ def coefficient_table(fit: FittedModel, ddf: str | None = "auto") -> Table:
         95 % interval, and the Monte Carlo error where the method has one. Its foot says whose degrees of
         freedom these are, or why a Gaussian fit has none.
     """
+    if fit.draws is not None:
+        check_no_tests(ddf)
+        return posterior_table(fit, "Fixed effects", "fixed")
     ddf, why = usual(fit) if ddf == "auto" else (ddf, "")
     rows = [row for row in parameter_tests(fit, ddf) if row.effect == "fixed"]
     is_normal = ddf is None or all(math.isinf(row.df) for row in rows)
@@ -99,6 +103,8 @@ def family_table(fit: FittedModel) -> Table:
       table: one row a parameter: estimate, standard error, and Monte Carlo error if any; no rows for a family
         without. Of thresholds in a pattern the location and the distances, then all the thresholds.
     """
+    if fit.draws is not None:
+        return posterior_table(fit, fit.model.space.own.variable.capitalize(), "family")
     rows: list[Any] = [p for p in parameters(fit) if p.effect == "family"]
     own = fit.model.space.own
     if rows and own.values:
@@ -116,6 +122,8 @@ def variance_table(fit: FittedModel) -> Table:
     Returns:
       table: one row a random coefficient, and one for the residual where the family has one.
     """
+    if fit.draws is not None:
+        return posterior_table(fit, "Random effects", "sd", "cor", "range", "df", "residual")
     return replace(varcorr(fit).to_table(), notes=_variance_notes(fit))
 
 

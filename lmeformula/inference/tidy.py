@@ -10,8 +10,10 @@ import scipy.stats
 from scipy.special import ndtr
 
 from lmeformula.arguments import kinds
+from lmeformula.drawn import Draws
 from lmeformula.fit import FittedModel
 from lmeformula.inference.ddf import METHODS, freedom, usual
+from lmeformula.inference.posterior_summary import check_no_tests, posterior_frame, smallest
 from lmeformula.inference.ratios import check_ratios
 from lmeformula.inference.wald import wald_interval
 from lmeformula.prediction.intervals import cutoff
@@ -80,7 +82,9 @@ def tidy(
         those of the effect itself. This is broom.mixed's rule. Thresholds and other parameters stay.
     Returns:
       frame: columns effect ("fixed", "sd", "cor", "residual", "family"), group, term, estimate, std_error,
-        statistic, p_value, conf_low, conf_high, mc_error; NaN where there is no such number.
+        statistic, p_value, conf_low, conf_high, mc_error; NaN where there is no such number. Of a fit by
+        method="nuts" these are mean, standard deviation and quantiles of the draws, with columns median, rhat,
+        ess_bulk and ess_tail, and without tests.
     Raises:
       ModelError: if the level is not between 0 and 1; for exponentials of effects by a link that is no
         logarithm, such as identity or probit.
@@ -94,6 +98,11 @@ def tidy(
       2  period[T.3]      0.32      0.17       0.61
       3  period[T.4]      0.21      0.09       0.48
     """
+    if fit.draws is not None:
+        check_no_tests(ddf)
+        if exponentiate:
+            check_ratios(fit)
+        return posterior_frame(fit, level, exponentiate=exponentiate)
     rows = parameter_tests(fit, ddf, level)
     if exponentiate:
         check_ratios(fit)
@@ -145,8 +154,12 @@ def glance(fit: FittedModel) -> pd.DataFrame:
       fit: a fitted model.
     Returns:
       frame: columns nobs, df, loglik, loglik_mc_error, aic, bic, aic_mc_error (that of bic is the same), sigma,
-        method, outcome, converged, singular; of a posterior mode log_posterior too, and no aic and bic.
+        method, outcome, converged, singular; of a posterior mode log_posterior too, and no aic and bic. Of
+        draws nobs, df, sigma, method, outcome, converged, num_chains, num_draws, rhat (the largest), ess (the
+        smallest, of bulk and tail) and divergences.
     """
+    if fit.draws is not None:
+        return _of_draws(fit, fit.draws)
     loglik = fit.loglik
     facts = {
         "nobs": loglik.nobs,
@@ -164,4 +177,22 @@ def glance(fit: FittedModel) -> pd.DataFrame:
     }
     if fit.has_priors:
         facts["log_posterior"] = fit.log_posterior
+    return pd.DataFrame([facts])
+
+
+def _of_draws(fit: FittedModel, draws: Draws) -> pd.DataFrame:
+    """`glance` of draws."""
+    facts = {
+        "nobs": fit.nobs,
+        "df": fit.loglik.df,
+        "sigma": np.nan if fit.sigma is None else fit.sigma,
+        "method": fit.method,
+        "outcome": fit.outcome.name,
+        "converged": fit.converged,
+        "num_chains": draws.num_chains,
+        "num_draws": draws.num_draws,
+        "rhat": -smallest(-draws.mixing.rhat),
+        "ess": smallest(np.minimum(draws.mixing.ess_bulk, draws.mixing.ess_tail)),
+        "divergences": draws.divergences,
+    }
     return pd.DataFrame([facts])

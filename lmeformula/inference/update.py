@@ -135,10 +135,10 @@ def update(
         priors=None if priors is KEPT else priors,
     )
     if priors is KEPT:
-        model = with_priors_left(model, fit.model.priors)
+        model = with_priors_left(model, fit.model.priors.chosen)
     is_normal = model.family.is_normal
     before = fit.method
-    if not is_normal and not (fit.is_drawn or fit.has_modes):
+    if not is_normal and fit.draws is None and not (fit.is_drawn or fit.has_modes):
         # Other effects may be out of reach for what was exact.
         before = "laplace" if fit.is_exact else "auto"
     if fit.reml and reml is KEPT and not is_normal:
@@ -153,6 +153,7 @@ def update(
         solver=solver,
         seed=seed,
         options=options,
+        effort=None if fit.draws is None else fit.draws.effort,
         progress=progress,
     )
 

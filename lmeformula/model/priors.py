@@ -60,9 +60,11 @@ class Priors:
 
     Attributes:
       assigned: in the order in which they were given.
+      by_default: the keys of those that nobody gave.
     """
 
     assigned: tuple[Assigned, ...] = ()
+    by_default: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.assigned)
@@ -74,6 +76,11 @@ class Priors:
     def given(self) -> dict[str, str]:
         """As they are written: {"b": "normal(0, 2.5)"}."""
         return {one.key: one.prior.text for one in self.assigned}
+
+    @property
+    def chosen(self) -> Priors:
+        """Those that are not by default."""
+        return Priors(tuple(one for one in self.assigned if one.key not in self.by_default))
 
     @property
     def is_proper(self) -> bool:

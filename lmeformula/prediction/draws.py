@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lmeformula.arrays import Floats
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, check_not_drawn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +50,9 @@ def effect_draws(
     Raises:
       ModelError: if the fit kept no draws, or none of that term.
     """
+    check_not_drawn(
+        fit, "draws of the last E-step", "arviz.plot_trace(fit.to_arviz()) has its draws."
+    )
     if fit.watched is None:
         raise ModelError(
             f"a fit by the {fit.method} method has no Monte Carlo draws",

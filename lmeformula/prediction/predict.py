@@ -8,10 +8,12 @@ from typing import Any, Literal, TypeAlias
 import pandas as pd
 
 from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.answers import Target, answered
 from lmeformula.prediction.averaged import averaged_over, known_effects
 from lmeformula.prediction.kept_effects import ReForm, kept_columns, only_columns, some_effects
+from lmeformula.prediction.over_draws import mean_prediction
 from lmeformula.prediction.predictor import (
     PredictionKind,
     category_names,
@@ -48,6 +50,7 @@ def predict(
     Of a model with several linear predictors `kind="link"` gives a data frame with a column for each.
     A response that is written as a function, such as log(y), is predicted as it is written, as lme4 does;
     `fit.emmeans(..., kind="response")` brings marginal means back, and family="lognormal" has means of y.
+    Of a fit by method="nuts" predictions are posterior means: averages over draws of parameters and effects.
 
     Args:
       fit: a fitted model.
@@ -91,15 +94,23 @@ def predict(
     elif kind == "link":
         columns = link_columns(fit) or columns
     # For all blocks, once the first has been read.
-    known = functools.cache(lambda: known_effects(fit, kept) if averaged else None)
+    known = functools.cache(
+        lambda: known_effects(fit, kept) if averaged and fit.draws is None else None
+    )
 
     def work(asked: Requested) -> pd.Series | pd.DataFrame:
         rows = only_columns(asked.rows, masks)
         is_drawn = new_levels == "sample" and bool(has_new_level(rows, kept).any())
+        if fit.draws is not None:
+            found = mean_prediction(fit, kind, rows, kept, samples=is_drawn)
+            return framed(asked, found)
         if kind == "link" or not (averaged or is_drawn):
             found = predicted_at(fit, kind, linear_predictor(fit, rows, with_random=kept))
         else:
             found = averaged_over(fit, kind, rows, kept, known=known(), new_levels=is_drawn)
+        return framed(asked, found)
+
+    def framed(asked: Requested, found: Floats) -> pd.Series | pd.DataFrame:
         values = asked.spread_out(found)
         if columns[0] != "prediction":
             return pd.DataFrame(values, index=asked.index, columns=list(columns))

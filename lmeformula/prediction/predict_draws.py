@@ -12,6 +12,7 @@ from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.answers import Target, answered
 from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
+from lmeformula.prediction.over_draws import predictions
 from lmeformula.prediction.posterior import posterior_draws
 from lmeformula.prediction.predictor import linear_predictor, mean_response
 from lmeformula.prediction.requested import NEW_LEVELS, Requested, Wanted, requested
@@ -45,7 +46,8 @@ def predict_draws(
     with the precision of the rows there (exact for Gaussian fits; about the means over the draws of the
     last E-step for Monte Carlo fits); fixed effects and variances are at their estimates. What is not
     linear in the effects, such as the mean over rows of a probability, is then the mean over draws, not the
-    value at the mean effect.
+    value at the mean effect. Of a fit by method="nuts" they are draws of all parameters and effects, evenly
+    spread over those that it has, and no more than these.
 
     Args:
       fit: a fitted model with its rows, or one whose effects are drawn level by level.
@@ -76,7 +78,19 @@ def predict_draws(
 
     def work(asked: Requested) -> pd.DataFrame:
         asked.check_size(num_draws, MOST_NUMBERS, "num_draws", "draws")
-        rows = asked.rows
+        rows, names = asked.rows, [f"draw_{i + 1}" for i in range(num_draws)]
+        if fit.draws is not None:
+            each = predictions(
+                fit,
+                "response",
+                rows,
+                kept,
+                samples=new_levels == "sample",
+                seed=seed,
+                count=num_draws,
+            )
+            values = asked.spread_out(np.column_stack([means[:, 0] for means in each]))
+            return pd.DataFrame(values, index=asked.index, columns=names[: values.shape[1]])
         eta = np.repeat(linear_predictor(fit, rows, with_random=False)[None], num_draws, axis=0)
         # Where no term is kept none was built.
         for place, block in enumerate(rows.terms):
@@ -94,7 +108,6 @@ def predict_draws(
                 )
             eta += block.added(of_rows, rows.num_predictors)
         values = asked.spread_out(np.column_stack([mean_response(fit, one) for one in eta]))
-        names = [f"draw_{i + 1}" for i in range(num_draws)]
         return pd.DataFrame(values, index=asked.index, columns=names)
 
     blocks = requested(fit, newdata, Wanted(kept, new_levels, offset=offset))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.design.design import Design
+from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.answers import Target, answered
@@ -26,6 +26,12 @@ from lmeformula.prediction.kept_effects import (
     some_effects,
 )
 from lmeformula.prediction.mean_intervals import COLUMNS, framed_by_name
+from lmeformula.prediction.over_draws import (
+    drawn_responses,
+    predictions,
+    quantiles_of,
+    response_quantiles,
+)
 from lmeformula.prediction.posterior import posterior_of
 from lmeformula.prediction.predictor import (
     category_names,
@@ -73,7 +79,8 @@ def predict_interval(
 ) -> Any:
     """Predict with intervals.
 
-    "confidence" is for the mean of the response of a row, "prediction" for a response. Fixed effects, the
+    "confidence" is for the mean of the response of a row, "prediction" for a response. Of a fit by
+    method="nuts" both are quantiles over its draws of all parameters and effects. Of others: Fixed effects, the
     family's own parameters and random effects are jointly normal about their estimates (exactly so for Gaussian
     models with known variances); that the variances of random effects are estimated is left out of account, and
     so are own parameters that ended at a boundary. Effects by Student's t are draws given the data, which move
@@ -128,6 +135,11 @@ def predict_interval(
     a_source = kinds.one_of(*SOURCES)
     sources = DEFAULTS[interval] if include is None else [a_source("include", s) for s in include]
     has_residual = "residual" in sources
+    if fit.draws is not None and set(sources) != set(DEFAULTS[interval]):
+        raise ModelError(
+            'intervals of a fit by method="nuts" have all that its draws are uncertain of',
+            hint='Leave include out; interval="prediction" has the residual besides.',
+        )
     is_gaussian = fit.model.family.is_normal
     if kind == "prob" and fit.model.family.categories is None:
         raise ModelError(
@@ -148,10 +160,28 @@ def predict_interval(
     # For all blocks, once the first has been read.
     posterior = functools.cache(lambda: posterior_of(fit, num_draws, seed))
 
+    def asked_of_draws(rows: Design | NewRows) -> pd.DataFrame:
+        samples = new_levels == "sample"
+        if has_residual:
+            means = predictions(fit, kind, rows, kept, samples=samples, seed=seed, count=num_draws)
+            estimate = np.mean([each[:, 0] for each in means], axis=0)
+            each = drawn_responses(fit, rows, kept, samples=samples, seed=seed, count=num_draws)
+            return _framed([estimate, *response_quantiles(fit, rows, each, level)])
+        found = np.array(
+            list(predictions(fit, kind, rows, kept, samples=samples, seed=seed, count=num_draws))
+        )
+        ends = quantiles_of(found, level).transpose(1, 2, 0)
+        names = category_names(fit) if kind == "prob" else link_columns(fit)
+        if kind == "prob" or (kind == "link" and names):
+            return framed_by_name(ends, names)
+        return _framed(list(ends[:, 0].T))
+
     def work(asked: Requested) -> pd.DataFrame:
         if not asked.places.size:
             return pd.DataFrame(np.nan, index=asked.index, columns=_columns(fit, kind))
         rows = only_columns(asked.rows, masks)
+        if fit.draws is not None:
+            return asked_of_draws(rows)
         if isinstance(rows, Design) and not with_random:
             rows = replace(rows.as_rows(), terms=())
         what = uncertain(

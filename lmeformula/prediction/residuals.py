@@ -18,6 +18,7 @@ from lmeformula.family.categories import category_numbers
 from lmeformula.fit import FittedModel, check_single_rows
 from lmeformula.prediction.answers import Target, answered
 from lmeformula.prediction.distribution import chances, standardized
+from lmeformula.prediction.over_draws import over_draws
 from lmeformula.prediction.predictor import (
     chances_at,
     linear_predictor,
@@ -62,7 +63,8 @@ def residuals(
         chance of a response up to the one observed, which is drawn between the chances below and up to it where
         it is one of whole numbers. For every family these are normal where the model is true: a little
         narrower than standard, since the random effects are fitted. Beyond 8 they are cut off, but for normal
-        responses.
+        responses. Of a fit by method="nuts" residuals are means over its draws, and quantile ones are of the
+        chances in the posterior predictive distribution.
       seed: of the draws for "quantile".
       newdata: a data frame with the columns of the formula, its response among them, or any source that
         `lf.fit` takes; the fitted rows by default.
@@ -94,7 +96,12 @@ def residuals(
     def work(asked: Requested) -> pd.Series:
         rows = with_response(fit, asked.rows)
         is_drawn = kind == "quantile"
-        found = _quantiles(fit, rows, seed, asked.number) if is_drawn else _of_rows(fit, rows, kind)
+        if is_drawn:
+            found = _quantiles(fit, rows, seed, asked.number)
+        elif fit.draws is not None:
+            found = over_draws(fit, lambda each: _of_rows(each, rows, kind))
+        else:
+            found = _of_rows(fit, rows, kind)
         return pd.Series(asked.spread_out(found), index=asked.index, name="residual")
 
     wanted = Wanted(
@@ -158,6 +165,8 @@ def _variances(fit: FittedModel, rows: Design, eta: Floats, mu: Floats, weights:
 
 def _quantiles(fit: FittedModel, rows: Design, seed: int, block: int) -> Floats:
     """(n,) randomized quantile residuals; each block of rows has draws of its own."""
+    if fit.draws is not None:
+        return _predictive(fit, rows, seed, block)
     eta, response = linear_predictor(fit, rows), fit.model.family.response(rows)
     if fit.model.family.is_normal:
         return standardized(fit, eta, response)
@@ -165,6 +174,17 @@ def _quantiles(fit: FittedModel, rows: Design, seed: int, block: int) -> Floats:
     uniform, probe = (np.random.SeedSequence(seed, spawn_key=(i, *later)) for i in range(2))
     below, upto = chances(fit, eta, response, probe)
     place = below + np.random.default_rng(uniform).uniform(size=rows.n) * (upto - below)
+    return np.asarray(scipy.special.ndtri(np.clip(place, LEAST, 1.0 - LEAST)))
+
+
+def _predictive(fit: FittedModel, rows: Design, seed: int, block: int) -> Floats:
+    """(n,) of the chances of responses in the posterior predictive distribution: means over draws."""
+    response = fit.model.family.response(rows)
+    uniform, probe = (np.random.SeedSequence(seed, spawn_key=(i, block)) for i in range(2))
+    both = over_draws(
+        fit, lambda each: np.array(chances(each, linear_predictor(each, rows), response, probe))
+    )
+    place = both[0] + np.random.default_rng(uniform).uniform(size=rows.n) * (both[1] - both[0])
     return np.asarray(scipy.special.ndtri(np.clip(place, LEAST, 1.0 - LEAST)))
 
 

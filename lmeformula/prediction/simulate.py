@@ -21,6 +21,7 @@ from lmeformula.prediction.distribution import (
     response_arrays,
 )
 from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
+from lmeformula.prediction.over_draws import at_random_draw
 from lmeformula.prediction.predictor import category_names, linear_predictor
 from lmeformula.prediction.requested import NEW_LEVELS, Requested, Wanted, requested
 from lmeformula.prediction.unseen import unseen_effects
@@ -56,7 +57,7 @@ def simulate(
 
     As in lme4's `simulate`, random effects are drawn anew each time unless `re_form` says which to keep as
     `fit.ranef` has them. (`fit.predict` has the other default: there None keeps them.) Parameters are at
-    their estimates.
+    their estimates; of a fit by method="nuts" each response is of another draw of them, and of the effects.
 
     Args:
       fit: a fitted model.
@@ -156,6 +157,11 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
     fit, rows = sampler.fit, sampler.rows
     if isinstance(rows, Design):
         check_single_rows(fit, "drawn responses")
+    if fit.draws is not None:
+        for one in np.random.SeedSequence(seed).spawn(n):
+            own = sampler._replace(fit=at_random_draw(fit, one))
+            yield from responses(own, 1, int(one.generate_state(1)[0]))
+        return
     fixed = linear_predictor(fit, rows, with_random=sampler.kept)
     source, size = np.random.SeedSequence(seed), _at_a_time(fit, rows)
     for start in range(0, n, size):

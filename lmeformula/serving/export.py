@@ -12,7 +12,7 @@ from pathlib import Path
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.files import located
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, not_of_draws
 from lmeformula.prediction.predictor import link_columns
 from lmeformula.serving.inputs import LEVEL, NUMBER, TRUTH, Input
 from lmeformula.startup import import_tensorflow
@@ -55,6 +55,7 @@ _TYPES = {NUMBER: "float64", LEVEL: "string", TRUTH: "bool"}
 
 
 @kinds.takes(path=kinds.path)
+@not_of_draws("exported predictions")
 def export(fit: FittedModel, path: str | PathLike[str]) -> Exported:
     """Write a SavedModel that predicts new rows in any program with TensorFlow, without this package.
 

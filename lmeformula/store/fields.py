@@ -11,6 +11,7 @@ from lmeformula.arrays import Floats
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.covariance.prior import PRIORS
 from lmeformula.design.design import Design, ResponseBlock, Role, TermBlock
+from lmeformula.drawn import Draws, Effort, Mixing, Stats
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.estimation.dispatch import METHODS
@@ -115,6 +116,27 @@ PARAMS = Record(
     },
 )
 
+
+def _stats(count: str) -> Record:
+    return Record(Stats, dict.fromkeys(Stats._fields, Array(("c", count))))
+
+
+# c chains of m draws, after w of warm-up.
+DRAWS = record(
+    Draws,
+    ("c", "m", "w"),
+    psi=Array(("c", "m", "d")),
+    values=Array(("c", "m", "d")),
+    effects=Each(Array(("c", "m", "", "")), "terms"),
+    stats=_stats("m"),
+    warmup_values=Array(("c", "w", "d")),
+    warmup_stats=_stats("w"),
+    mixing=Record(Mixing, dict.fromkeys(Mixing._fields, Array(("d",)))),
+    effects_mixing=Array(("two",)),
+    bfmi=Array(("c",)),
+    effort=record(Effort),
+)
+
 FIT: Mapping[str, Codec] = {
     "method": choice(tuple(method for method in METHODS if method != "auto")),
     "reml": FLAG,
@@ -158,9 +180,10 @@ FIT: Mapping[str, Codec] = {
     "param_stderr_error": maybe(Array(("d",))),
     "certificate": maybe(record(Certificate, claims=Each(record(Claim)))),
     "resumed": maybe(record(Resumed)),
+    "draws": maybe(DRAWS),
 }
 # What fits that were saved by earlier versions lack: it is read as None.
-LATER = ("certificate", "resumed")
+LATER = ("certificate", "resumed", "draws")
 
 _SCALES: dict[str, Any] = {"positive": Positive, "ascending": Ascending}
 # Of a family of the user's, which is given again.

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from lmeformula.arguments import kinds
 from lmeformula.checking.diagnostics import stderr_source
 from lmeformula.checking.ending import how_it_ended
+from lmeformula.drawn import Draws
 from lmeformula.fit import FittedModel
 from lmeformula.inference.ddf import METHODS
+from lmeformula.inference.posterior_summary import smallest
 from lmeformula.inference.tables import coefficient_table, family_table, variance_table
 from lmeformula.prediction.parameters import parameters
 from lmeformula.text.numbers import short
@@ -31,6 +33,7 @@ _METHODS = {
     "quadrature": "maximum likelihood, quadrature",
     "laplace": "maximum likelihood, Laplace approximation",
     "mcem": "maximum likelihood by Monte Carlo EM",
+    "nuts": "posterior distribution, by the no-U-turn sampler",
 }
 _MODES = {
     "exact": "posterior mode (MAP), exact",
@@ -109,9 +112,11 @@ def summary(fit: FittedModel, *, ddf: str | None = "auto") -> Summary:
         ("rows", f"{_rows(fit)}{left_out}{_group_sizes(fit)}"),
         *_event(fit),
         *_priors(fit),
-        ("fit", _fit_line(fit)),
+        ("draws" if fit.draws is not None else "fit", _fit_line(fit)),
         ("errors", f"standard errors from {stderr_source(fit)}"),
     ]
+    if fit.draws is not None:
+        del facts[-1]
     if design.dropped:
         facts.append(("left out", f"{', '.join(design.dropped)} (determined by other columns)"))
     tables = (variance_table(fit), coefficient_table(fit, ddf), family_table(fit))
@@ -130,7 +135,7 @@ def _event(fit: FittedModel) -> tuple[tuple[str, str], ...]:
 
 
 def _priors(fit: FittedModel) -> tuple[tuple[str, str], ...]:
-    """The priors as they were given; parameters without one have a flat density."""
+    """The priors as they were given, or as they are by default; parameters without one have a flat density."""
     written = [f"{key} ~ {text}" for key, text in fit.model.priors.given.items()]
     return (("priors", "; ".join(written)),) if written else ()
 
@@ -166,7 +171,7 @@ def short_repr(fit: FittedModel, width: int = 80) -> str:
         ("rows", f"{_rows(fit)}{_group_sizes(fit)}"),
         *_event(fit),
         *_priors(fit),
-        ("fit", _fit_line(fit)),
+        ("draws" if fit.draws is not None else "fit", _fit_line(fit)),
         ("fixed", _enumerate(shown["fixed"])),
         ("scale" if shown["df"] else "sd", _enumerate(shown["sd"])),
         ("df", _enumerate(shown["df"])),
@@ -195,7 +200,8 @@ def _formula_text(fit: FittedModel) -> str:
 
 
 def _method(fit: FittedModel) -> str:
-    method = (_MODES if fit.has_priors else _METHODS)[fit.method]
+    known = _MODES if fit.has_priors and fit.draws is None else _METHODS
+    method = known[fit.method]
     if fit.reml:
         method = "restricted " + method.replace("(ML)", "(REML)")
     return method if fit.is_factored else f"{method}, iterative solver"
@@ -209,6 +215,11 @@ def _other(fit: FittedModel) -> str:
 
 
 def _effort(fit: FittedModel) -> str:
+    if fit.draws is not None:
+        draws = fit.draws
+        chains = "1 chain" if draws.num_chains == 1 else f"{draws.num_chains} chains"
+        warmup = draws.warmup_stats.lp.shape[1]
+        return f", {chains} of {draws.num_draws:,} draws after {warmup:,} of warm-up"
     if not fit.iterations:
         return ""
     last = fit.iterations[-1]
@@ -224,11 +235,22 @@ def _group_sizes(fit: FittedModel) -> str:
 
 
 def _fit_line(fit: FittedModel) -> str:
+    if fit.draws is not None:
+        return _mixing_line(fit.draws)
     loglik = fit.loglik
     error = f" (MC error {short(loglik.mc_error)})" if loglik.mc_error else ""
     if fit.has_priors:
         return f"logLik {loglik.value:.2f}, log posterior {fit.log_posterior:.2f}, df {loglik.df}"
     return f"logLik {loglik.value:.2f}{error}, df {loglik.df}, AIC {fit.aic:.2f}, BIC {fit.bic:.2f}"
+
+
+def _mixing_line(draws: Draws) -> str:
+    mixing = draws.mixing
+    bulk, tails = smallest(mixing.ess_bulk), smallest(mixing.ess_tail)
+    return (
+        f"R-hat up to {-smallest(-mixing.rhat):.3f}, effective draws from {bulk:,.0f} (bulk) and "
+        f"{tails:,.0f} (tails), {draws.divergences:,} divergences, E-BFMI from {smallest(draws.bfmi):.2f}"
+    )
 
 
 def _enumerate(items: list[str]) -> str:

@@ -1,0 +1,39 @@
+"""Models whose posterior distribution is not drawn from, in words."""
+
+from __future__ import annotations
+
+from lmeformula.errors import ModelError
+from lmeformula.model.compile import Model
+
+
+def refuse(model: Model, reml: bool, solver: str) -> None:
+    """Refuse what is not drawn.
+
+    Raises:
+      ModelError: that says what to do instead.
+    """
+    what = ""
+    if model.space.has_no_residual:
+        what = "models without a residual"
+    elif not model.space.has_normal_priors:
+        what = "effects by Student's t distribution"
+    elif model.design.shards is not None:
+        what = "models over the workers of a cluster"
+    elif model.space.own.size and model.space.own.scale.bijector() is None:
+        what = "own parameters of the family of which some are held"
+    if what:
+        raise ModelError(
+            f'method="nuts" does not draw {what}',
+            hint='Leave method out, or use "laplace" or "mcem".',
+        )
+    if model.dtype != "float64":
+        raise ModelError('method="nuts" works in float64', hint="Leave dtype out.")
+    if solver == "iterative":
+        raise ModelError(
+            'method="nuts" starts from a fit by the direct solver', hint="Leave solver out."
+        )
+    if reml:
+        raise ModelError(
+            'method="nuts" has no restricted likelihood: it integrates over all parameters',
+            hint="Leave reml out.",
+        )
