@@ -35,6 +35,7 @@ from lmeformula.startup import watch_imports
 if TYPE_CHECKING:
     from lmeformula import datasets as datasets
     from lmeformula import em as em
+    from lmeformula import priors as priors
     from lmeformula import sklearn as sklearn
     from lmeformula.api import estimate as estimate
     from lmeformula.api import fit as fit
@@ -78,7 +79,7 @@ _HOME = {
     "Outcome": "em.outcome",
     "show_versions": "versions",
 }
-_MODULES = ("datasets", "em", "sklearn")
+_MODULES = ("datasets", "em", "priors", "sklearn")
 
 # Written out, for type checkers and completion.
 __all__ = [
@@ -116,6 +117,7 @@ __all__ = [
     "load",
     "parse",
     "power",
+    "priors",
     "show_versions",
     "sklearn",
     "table",

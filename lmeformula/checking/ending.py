@@ -97,6 +97,7 @@ def outcome_sentence(fit: FittedModel) -> str:
     """
     if fit.has_priors and fit.outcome is Outcome.CONVERGED:
         by = ", by Laplace's approximation to the likelihood" if fit.has_modes else ""
+        by = ", by the restricted likelihood" if fit.reml else by
         return f"Converged: this is the posterior mode (MAP){by}."
     if fit.outcome is not Outcome.CONVERGED or fit.is_drawn:
         return fit.outcome.value

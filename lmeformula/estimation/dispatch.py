@@ -127,7 +127,7 @@ def estimate(
             if method == "exact" and model.priors:
                 from lmeformula.estimation.posterior_mode import estimate_exactly
 
-                return estimate_exactly(model, seed, settings)
+                return estimate_exactly(model, reml, seed, settings)
             if method == "exact":
                 from lmeformula.estimation.exact import estimate_exact
 

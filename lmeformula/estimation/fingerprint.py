@@ -51,6 +51,7 @@ def fingerprint(model: Model, options: Options, choices: Mapping[str, object]) -
     found |= {name: str(value) for name, value in choices.items()}
     found |= {name: str(value) for name, value in options._asdict().items()}
     found |= {"dtype": model.dtype, "the fixed sigma": str(model.sigma)}
+    found |= {"the priors": str(model.priors.given)}
     found |= {"the start": "by itself" if model.known_start is None else digest(model.known_start)}
     found |= {library: version(library) for library in LIBRARIES}
     found |= {"Python": platform.python_version(), "the processor": _processor()}

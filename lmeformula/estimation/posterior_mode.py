@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.likelihood.laplace.determinant import Exactly
 from lmeformula.likelihood.laplace.fit import Care
+from lmeformula.likelihood.laplace.restricted import Restricted
 from lmeformula.model.compile import Model
 
 
@@ -31,19 +34,30 @@ def refuse(model: Model, method: str, solver: str, reml: bool) -> None:
             "models with priors are not fitted over the workers of a cluster",
             hint="cluster=False reads the rows into this process.",
         )
-    if reml:
+    for one in model.priors:
+        sizes = [len(model.space.terms[term].columns) if term >= 0 else 1 for term in one.terms]
+        if not all(map(one.prior.is_bounded, sizes)):
+            raise ModelError(
+                f"priors[{one.key!r}]: the density of {one.prior.text} is infinite at its bound, where the "
+                "posterior mode would always be",
+                hint="Give a gamma, beta or lkj prior shapes of 1 or more, a wishart prior k + 1 degrees of "
+                "freedom or more for k coefficients.",
+            )
+    of_fixed = model.priors.of("fixed")
+    if reml and of_fixed:
         raise ModelError(
-            "priors are not added to the restricted likelihood",
-            hint="Use reml=False: the posterior mode with flat priors of all that has none.",
+            f"priors[{of_fixed[0].key!r}] is of coefficients, which the restricted likelihood integrates out",
+            hint="Use reml=False, or give priors of standard deviations, correlations, covariances and sigma.",
         )
 
 
-def estimate_exactly(model: Model, seed: int, options: Options) -> FittedModel:
-    """The posterior mode of a Gaussian model.
+def estimate_exactly(model: Model, reml: bool, seed: int, options: Options) -> FittedModel:
+    """The posterior mode of a Gaussian model, by its likelihood or the restricted one.
 
     The determinant at the mode of the effects gives its likelihood exactly, at any parameters; beside priors
     neither the fixed effects nor sigma have a best value in closed form.
     """
     from lmeformula.estimation.laplace import estimate_laplace
 
-    return estimate_laplace(model, "direct", seed, options, Care(looks_far=False, marginal=Exactly))
+    care = Care(looks_far=False, marginal=Restricted if reml else Exactly)
+    return replace(estimate_laplace(model, "direct", seed, options, care), reml=reml)

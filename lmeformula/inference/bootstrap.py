@@ -186,6 +186,9 @@ def _refit_method(fit: FittedModel, seed: int) -> tuple[Together | None, Alone, 
     """How to refit several at once and one alone, and (d,) by how much all refits are moved."""
     if not fit.model.space.has_normal_priors:
         return None, _by_quadrature(fit) or partial(_by_monte_carlo, fit, seed=seed), None
+    if fit.has_priors:
+        # Side by side are likelihoods alone.
+        return None, lambda design: refit_of(refit_alone(fit, design, seed=seed)), None
     if fit.model.family.is_normal:
         return exactly_together(fit, carrier_of(fit.model)), partial(_exactly, fit), None
     return _by_laplace(fit)

@@ -18,7 +18,7 @@ from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design
 from lmeformula.design.resized import level_of_rows, resized
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel, not_of_draws, of_observations
+from lmeformula.fit import FittedModel, check_maximum, not_of_draws, of_observations
 from lmeformula.inference.power_record import Point, Power
 from lmeformula.inference.refit import has_estimates, refit_alone
 from lmeformula.inference.refits import Refit, fits_together, in_turn, refit_of
@@ -178,6 +178,7 @@ def _along(design: Design, along: str | None) -> str:
 
 def _check(fit: FittedModel, test: str, places: Ints, size: object) -> None:
     """Refuse what cannot be done, before anything slow begins."""
+    check_maximum(fit, "power, of tests of refits,")
     if fit.is_drawn or not fit.is_factored:
         raise ModelError(
             "no power of a model that is fitted by Monte Carlo EM or by the iterative solver",

@@ -162,7 +162,7 @@ class Model:
 
     def equation(self) -> Any:
         """The model as an equation: text in the REPL, LaTeX in a notebook."""
-        return build_equation(self.design, family=self.family, sigma=self.sigma)
+        return build_equation(self.design, family=self.family, sigma=self.sigma, priors=self.priors)
 
     def __repr__(self) -> str:
         design, terms = self.design, self.design.terms

@@ -9,6 +9,7 @@ from typing import Any
 
 from lmeformula.design.design import Design
 from lmeformula.formula.latex import aligned
+from lmeformula.model.priors import NO_PRIORS, Assigned, Priors
 from lmeformula.model.scripts import LATEX, TEXT, Script
 from lmeformula.model.symbols import (
     GLUE,
@@ -26,6 +27,10 @@ TEXT_WIDTH = 100
 MOST_WRITTEN = 12
 # And of the effects of one term.
 MOST_WRITTEN_EFFECTS = 6
+# Of more parameters with one prior the name that they have together is written.
+MOST_NAMED = 4
+# Priors whose last number is a standard deviation.
+SPREAD = ("normal", "half_normal", "lognormal")
 # Summands on one line of LaTeX.
 LATEX_SUMMANDS = 6
 
@@ -50,7 +55,11 @@ class Equation:
 
 
 def build_equation(
-    design: Design, *, family: Any = "gaussian", sigma: float | None = None
+    design: Design,
+    *,
+    family: Any = "gaussian",
+    sigma: float | None = None,
+    priors: Priors = NO_PRIORS,
 ) -> Equation:
     """Write a model as an equation.
 
@@ -61,6 +70,7 @@ def build_equation(
       design: the data as arrays.
       family: the response's family, by name or as a record with a `name` and optionally a `link`.
       sigma: the residual standard deviation where it is fixed.
+      priors: of parameters; each is a line.
     Returns:
       equation: its text uses the names of the joint distribution's variables, its LaTeX Greek letters.
     References:
@@ -75,7 +85,10 @@ def build_equation(
       e_i ~ Normal(0, sigma²)       i = 1 … 3
     """
     model = symbolic_model(design, family=family, sigma=sigma)
-    text, latex = (list(model_lines(model, script)) for script in (TEXT, LATEX))
+    text, latex = (
+        [*model_lines(model, script), *(prior_line(one, script) for one in priors)]
+        for script in (TEXT, LATEX)
+    )
     return Equation(text_lines(text), latex_lines(latex))
 
 
@@ -118,6 +131,18 @@ def model_lines(model: SymbolicModel, script: Script) -> Iterator[Line]:
             yield Line(predictor.left(symbol, script.function), "=", found or ("0",))
         yield from effects
     yield from (covariance_line(each, script) for each in model.effects if each.is_correlated)
+
+
+def prior_line(assigned: Assigned, script: Script) -> Line:
+    """Parameters, by the names that they are reported by, and the prior that each has."""
+    unit = "" if not assigned.is_relative else "/sigma" if assigned.of == "sd" else "/sigma^2"
+    names = assigned.names if len(assigned.names) <= MOST_NAMED else (assigned.key,)
+    left = ", ".join(script.label(f"{name}{unit}") for name in names)
+    name, _, numbers = assigned.prior.text.partition("(")
+    words = "LKJ" if name == "lkj" else "".join(map(str.capitalize, name.split("_")))
+    # A normal distribution is written by its variance, as above.
+    squared = script.squared if name in SPREAD else ""
+    return Line(left, "~", (script.function(words, numbers[:-1] + squared),))
 
 
 def response_line(

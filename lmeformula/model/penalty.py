@@ -120,13 +120,21 @@ class Penalty:
         )
 
     def information(
-        self, beta: Floats, factors: Sequence[Floats], free: Floats, moves: Moves
+        self,
+        beta: Floats,
+        factors: Sequence[Floats],
+        free: Floats,
+        moves: Moves,
+        *,
+        is_rough: bool = False,
     ) -> Floats:
         """(m, m) the negative second derivative along directions, in which each Lambda moves in straight lines.
 
         Args:
           beta, factors, free: as of `at`.
           moves: the directions.
+          is_rough: for steps of an ascent. A density that falls from zero at once has none across zero: in its
+            place is that of the parabola in Lambda below it which touches it here, and leads to zero.
         """
         own = self.space.own
         at = Natural(beta, tuple(one @ one.T for one in factors), own.to_report(free))
@@ -150,7 +158,7 @@ class Penalty:
                 ),
                 at.own + 1j * TINY * in_own[:, place],
             )
-            bent = self._slopes(stepped)
+            bent = self._slopes(stepped, without_kinks=is_rough)
             found[place] = (
                 np.imag(bent.beta) @ moves.beta / TINY + np.imag(bent.own) @ in_own / TINY
             )
@@ -190,7 +198,7 @@ class Penalty:
         names = self.space.own.names
         return names.index("sigma") if "sigma" in names else -1
 
-    def _slopes(self, at: Natural) -> Natural:
+    def _slopes(self, at: Natural, *, without_kinks: bool = False) -> Natural:
         kind = np.result_type(at.beta, at.own, *at.covariances, float)
         found = Natural(
             np.zeros(len(at.beta), kind),
@@ -199,7 +207,8 @@ class Penalty:
         )
         with np.errstate(divide="ignore", invalid="ignore"):
             for one in self.priors:
-                _add_slope(one, at, found, self._sigma)
+                if not (without_kinks and one.of == "sd" and one.prior.has_kink):
+                    _add_slope(one, at, found, self._sigma)
         # At a standard deviation of exactly zero there is none.
         for slope in found.covariances:
             slope[~np.isfinite(slope)] = 0.0

@@ -31,6 +31,10 @@ class LKJ(Matrix):
     def __post_init__(self) -> None:
         self._check(("shape",))
 
+    def is_bounded(self, k: int = 1) -> bool:
+        """See `Prior`."""
+        return self.shape >= 1.0
+
     def log_density(self, matrix: Floats) -> float:
         """See `Matrix`.
 
@@ -86,6 +90,10 @@ class Wishart(Matrix):
     def is_proper(self) -> bool:
         """See `Prior`."""
         return math.isfinite(self.scale)
+
+    def is_bounded(self, k: int = 1) -> bool:
+        """See `Prior`."""
+        return self.of_size(k) >= k + 1.0
 
     def of_size(self, k: int) -> float:
         """Its degrees of freedom for k coefficients.

@@ -136,6 +136,11 @@ class Exponential(_Positive):
     def __post_init__(self) -> None:
         self._check(("rate",))
 
+    @property
+    def has_kink(self) -> bool:
+        """See `Prior`."""
+        return True
+
     def log_density(self, x: Floats) -> Floats:
         """See `Scalar`."""
         return np.asarray(np.log(self.rate) - self.rate * x)
@@ -176,6 +181,15 @@ class Gamma(_Positive):
     def is_proper(self) -> bool:
         """See `Prior`."""
         return self.rate > 0.0
+
+    def is_bounded(self, k: int = 1) -> bool:
+        """See `Prior`."""
+        return self.shape >= 1.0
+
+    @property
+    def has_kink(self) -> bool:
+        """See `Prior`."""
+        return self.shape == 1.0 and self.rate > 0.0
 
     def log_density(self, x: Floats) -> Floats:
         """See `Scalar`."""

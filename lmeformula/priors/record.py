@@ -47,6 +47,19 @@ class Prior:
         """Whether its density has an integral: an improper prior cannot be drawn from."""
         return True
 
+    def is_bounded(self, k: int = 1) -> bool:
+        """Whether its density is finite everywhere: where it is not the posterior has no mode.
+
+        Args:
+          k: number of coefficients of a matrix.
+        """
+        return True
+
+    @property
+    def has_kink(self) -> bool:
+        """Whether it falls from zero at once, so that a standard deviation of zero may be the mode."""
+        return False
+
     def __str__(self) -> str:
         return self.text
 

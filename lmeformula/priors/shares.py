@@ -29,6 +29,10 @@ class Beta(Scalar):
     def __post_init__(self) -> None:
         self._check(("a", "b"))
 
+    def is_bounded(self, k: int = 1) -> bool:
+        """See `Prior`."""
+        return min(self.a, self.b) >= 1.0
+
     def log_density(self, x: Floats) -> Floats:
         """See `Scalar`."""
         return np.asarray(

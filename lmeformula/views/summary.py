@@ -202,7 +202,9 @@ def _formula_text(fit: FittedModel) -> str:
 def _method(fit: FittedModel) -> str:
     known = _MODES if fit.has_priors and fit.draws is None else _METHODS
     method = known[fit.method]
-    if fit.reml:
+    if fit.reml and fit.has_priors:
+        method += ", restricted likelihood"
+    elif fit.reml:
         method = "restricted " + method.replace("(ML)", "(REML)")
     return method if fit.is_factored else f"{method}, iterative solver"
 

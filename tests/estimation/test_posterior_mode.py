@@ -89,6 +89,75 @@ def test_the_same_as_blme(name):
     np.testing.assert_allclose(fit.stderr, truth["se"], rtol=0.3)
 
 
+REML = {
+    "wishart_reml": (SLEEP, {"cov/sigma^2": "wishart()"}),
+    "gamma_reml": (SIMPLE, {"sd": "gamma(2.5, 0.5)"}),
+}
+
+
+@pytest.mark.parametrize("name", REML)
+def test_the_restricted_likelihood_with_priors_of_covariances(name):
+    (formula, priors), truth = REML[name], BLME[name]
+    fit = lf.fit(formula, data("sleepstudy"), priors=priors, reml=True)
+    assert fit.reml
+    gain = fit.log_posterior - (truth["logLik"] - 0.5 * truth["penalty"])
+    assert -1e-8 < gain < 1e-6
+    expected = [*truth["fixef"], *truth["sdcor"]]
+    np.testing.assert_allclose((fit.param_values - expected) / fit.param_stderr, 0.0, atol=1e-3)
+    np.testing.assert_allclose(fit.stderr, truth["se"], rtol=1e-4)
+    with pytest.raises(ModelError, match="integrates out"):
+        lf.fit(formula, data("sleepstudy"), priors={"b": "normal(0, 1)"}, reml=True)
+
+
+def test_a_flat_prior_of_sigma_is_reml():
+    flat = lf.fit(SLEEP, data("sleepstudy"), priors={"sigma": "gamma(1, 0)"}, reml=True)
+    truth = lf.fit(SLEEP, data("sleepstudy"), reml=True)
+    assert flat.loglik.value == pytest.approx(truth.loglik.value, abs=1e-8)
+    np.testing.assert_allclose(flat.param_values, truth.param_values, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(flat.param_stderr, truth.param_stderr, rtol=1e-4)
+
+
+@pytest.mark.parametrize("term", ["(1 | Subject)", "(Days || Subject)"])
+@pytest.mark.parametrize("rate", [0.1, 1.0, 10.0])
+def test_a_density_that_falls_from_zero_at_once(term, rate):
+    """Its mode may be at zero, where it has a kink: no place beside it is higher."""
+    fit = lf.fit(
+        f"Reaction ~ Days + {term}", data("sleepstudy"), priors={"sd": f"exponential({rate})"}
+    )
+    assert fit.converged
+    assert fit.singular == (fit.param_values[2:-1] == 0.0).any()
+    if rate == 10.0:
+        assert fit.singular
+
+
+UNBOUNDED = [{"sd": "gamma(0.5, 1)"}, {"cor": "lkj(0.5)"}, {"cov": "wishart(2, 1)"}]
+
+
+@pytest.mark.parametrize("priors", UNBOUNDED)
+def test_densities_that_are_infinite_have_no_mode(priors):
+    with pytest.raises(ModelError, match="infinite at its bound"):
+        lf.fit(SLEEP, data("sleepstudy"), priors=priors)
+
+
+def test_priors_are_kept_by_folds_and_bootstrap_refits():
+    """With a prior that says nearly all, every refit has its mean."""
+    priors = {"Days": "normal(3, 1e-3)", "sd": "half_normal(50)"}
+    fit = lf.fit(SIMPLE, data("sleepstudy"), priors=priors)
+    boot = fit.confint(method="boot", num_refits=100, seed=1).set_index("parameter")
+    assert boot.loc["Days", ["lower", "upper"]].to_numpy(float) == pytest.approx(
+        [3.0, 3.0], abs=0.01
+    )
+    found = fit.cross_validate(3, seed=1)
+    loose = lf.fit(SIMPLE, data("sleepstudy")).cross_validate(found.folds)
+    assert found.rmse[0] > loose.rmse[0] + 1.0
+
+
+def test_an_equation_has_a_line_for_each_prior():
+    text = str(fitted("normal").model.equation())
+    assert "Days ~ Normal(0, 5²)" in text
+    assert r"\text{Days} &\sim \mathcal{N}(0, 5^2)" in fitted("normal").model.equation().latex
+
+
 def _gaussian(fit, prior):
     """-log posterior density of a dense Gaussian model (beta, log sds, atanh correlation, log sigma)."""
     design = fit.model.design
@@ -227,6 +296,7 @@ REFUSED = [
     lambda fit: lf.compare(fit, fit),
     lambda fit: fit.drop1(test="Chisq"),
     lambda fit: fit.tidy(ddf="kenward-roger"),
+    lambda fit: lf.power(fit, "Days", num_sims=10),
     lambda fit: update(fit, "~ .", method="mcem"),
     lambda fit: update(fit, "~ .", solver="iterative"),
 ]

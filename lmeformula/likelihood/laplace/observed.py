@@ -25,6 +25,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     joint_slopes,
 )
 from lmeformula.likelihood.laplace.modes import gradient, place, slopes_in_psi
+from lmeformula.likelihood.laplace.penalised import Penalised, unpenalised
 from lmeformula.likelihood.ways import covariance_ways
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
@@ -112,6 +113,11 @@ def observed_information(
     lambdas, changes = mode.at.lambdas, space.factor_changes(psi)
     along = directions(problem.plan, problem.X, lambdas, mode.u, changes, moves, places)
     complete = _bent(space, psi, joint_slopes(problem, mode, depths, along))
+    # Priors, which may say more than the rows, are written out as well.
+    marginal = unpenalised(problem.marginal)
+    if isinstance(problem.marginal, Penalised):
+        priors = problem.marginal.density(problem, mode.at, along)
+        complete = complete + _bent(space, psi, priors)
     complete = np.where(np.outer(free, free), complete, 0.0)
     ways, flat, beyond = _ways(model, psi, complete, free)
     if not ways.shape[1]:
@@ -122,13 +128,13 @@ def observed_information(
     scale = np.sqrt(np.maximum(np.abs(np.diag(before)), 1e-300))
 
     def slopes(step: Floats) -> Floats:
-        if problem.marginal.is_exact:
+        if marginal.is_exact:
             return slopes_there(step)
         return done("slopes", step, lambda: slopes_there(step))
 
     def slopes_there(step: Floats) -> Floats:
         there = psi + step
-        found = problem.marginal.near(problem, place(space, there), mode.u + step @ moves)
+        found = marginal.near(problem, place(space, there), mode.u + step @ moves)
         return np.where(free, gradient(space, there, found), 0.0) @ ways
 
     def two_sided(step: Floats) -> Floats:
@@ -161,17 +167,17 @@ def observed_information(
         return Observed(matrix, ways, before + bend, noise, beyond)
 
     written = None
-    beyond_it = problem.marginal.beyond(problem, mode, depths, along)
+    beyond_it = marginal.beyond(problem, mode, depths, along)
     if beyond_it.information is not None:
         written = -ways.T @ _bent(space, psi, beyond_it) @ ways
-        if problem.marginal.is_exact:
+        if marginal.is_exact:
             # Each further slope is an integral: one will do where it has the digits.
             here = np.where(free, gradient(space, psi, beyond_it), 0.0) @ ways
             once = finish(written, (slopes(SHORT * across) - here) / SHORT)
             if once.noise < GOOD:
                 return once
         exact = finish(written, two_sided(TWO_SIDED * across) / TWO_SIDED)
-        if exact.noise < GOOD or problem.marginal.is_spent:
+        if exact.noise < GOOD or marginal.is_spent:
             return exact
     if difference is not None:
         found = np.array([two_sided(difference * way) / difference for way in ways.T])

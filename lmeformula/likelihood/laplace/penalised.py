@@ -70,13 +70,9 @@ class Penalised:
         self, problem: Problem, mode: Mode, depths: Depths, along: Directions | None = None
     ) -> Beyond:
         """See `Marginal`."""
-        found = self._added(problem, mode.at, self.inner.beyond(problem, mode, depths, along))
-        if found.information is None or along is None:
-            return found
-        moves = Moves(_natural(problem, along.beta), along.changes, along.own)
-        at = mode.at
-        bent = self.penalty.information(_natural(problem, at.beta), at.lambdas, at.own, moves)
-        return found._replace(information=found.information + bent)
+        found = self.inner.beyond(problem, mode, depths, along)
+        is_bent = along is not None and found.information is not None
+        return _together(found, self.density(problem, mode.at, along if is_bent else None))
 
     def bends_along(self, num_directions: int) -> bool:
         """See `Marginal`."""
@@ -92,7 +88,7 @@ class Penalised:
 
     def near(self, problem: Problem, at: At, u: Floats) -> Beyond:
         """See `Marginal`."""
-        return self._added(problem, at, self.inner.near(problem, at, u))
+        return _together(self.inner.near(problem, at, u), self.density(problem, at))
 
     def effects(
         self, problem: Problem, mode: Mode
@@ -120,25 +116,44 @@ class Penalised:
             place += len(change)
         moves = Moves(_natural(problem, along[:p]), tuple(turned), along[p : p + f])
         beta = _natural(problem, at.beta)
-        found = self.penalty.information(beta, at.lambdas, at.own, moves)
+        found = self.penalty.information(beta, at.lambdas, at.own, moves, is_rough=True)
         if not np.isfinite(found).all():
             return np.zeros_like(found)
         values, vectors = symmetric_eigen(found)
         return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
 
-    def _added(self, problem: Problem, at: At, found: Beyond) -> Beyond:
-        value, slopes = self.penalty.at(_natural(problem, at.beta), at.lambdas, at.own)
-        in_beta = slopes.in_beta
+    def density(self, problem: Problem, at: At, along: Directions | None = None) -> Beyond:
+        """The log density of the priors alone, with its slopes, and its information along directions.
+
+        Args:
+          problem: the arrays.
+          at: the parameters.
+          along: the directions, or None.
+        """
+        penalty, beta = self.penalty, _natural(problem, at.beta)
+        value, slopes = penalty.at(beta, at.lambdas, at.own)
+        in_beta, information = slopes.in_beta, None
         if problem.triangle is not None and len(in_beta):
             in_beta = sl.solve_triangular(problem.triangle, in_beta, trans="T")
-        return found._replace(
-            value=found.value + value,
-            in_beta=found.in_beta + in_beta,
-            in_factors=tuple(
-                a + b for a, b in zip(found.in_factors, slopes.in_factors, strict=True)
-            ),
-            in_own=found.in_own + slopes.in_own,
-        )
+        if along is not None:
+            moves = Moves(_natural(problem, along.beta), along.changes, along.own)
+            information = penalty.information(
+                beta, at.lambdas, at.own, moves, is_rough=along.is_rough
+            )
+        return Beyond(value, in_beta, slopes.in_factors, slopes.in_own, information)
+
+
+def _together(one: Beyond, other: Beyond) -> Beyond:
+    information = one.information
+    if information is not None and other.information is not None:
+        information = information + other.information
+    return one._replace(
+        value=one.value + other.value,
+        in_beta=one.in_beta + other.in_beta,
+        in_factors=tuple(a + b for a, b in zip(one.in_factors, other.in_factors, strict=True)),
+        in_own=one.in_own + other.in_own,
+        information=information,
+    )
 
 
 def penalised(inner: Marginal, model: Model) -> Marginal:
