@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lmeformula.algebra.crossproducts import Layout, layout, times_blocks
+from lmeformula.algebra.pages import keep_pages
 from lmeformula.algebra.sparseproducts import (
     SparseProducts,
     find_meetings,
@@ -114,6 +115,8 @@ def lay_out(shards: Shards) -> Layout:
 
 
 def _plan(part: Part, lead: int) -> tuple[Layout, tuple[tuple[int, int], ...]]:
+    # Wherever that is: passes over its rows make arrays of the same sizes again and again.
+    keep_pages()
     plan = layout(part.rows.terms, lead)
     return plan, plan.sizes
 

@@ -37,9 +37,10 @@ from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import Call, walk
 from lmeformula.formula.parts import expressions
 from lmeformula.formula.smooths import is_smooth
+from lmeformula.rows.answering import MEMORY, answered
 from lmeformula.rows.parts import Shards
 from lmeformula.rows.source import Source, first_line
-from lmeformula.rows.workers import MEMORY, Workers, addresses
+from lmeformula.rows.workers import Workers
 
 # Of these all that they learn is levels, which the rows that are kept have.
 BY_LEVELS = frozenset({"factor", "as.factor", "ordered", "as.ordered"})
@@ -86,7 +87,9 @@ def design_of_partitions(
     _check_formula(parsed)
     used = tuple(dict.fromkeys([*columns_used(parsed, tuple(given)), *named]))
     asked = Asked(parsed, tuple(name for name in used if name in given), weights, offset)
-    frame = _Frame(client, data[[given[name] for name in asked.columns]] if asked.columns else data)
+    there = answered(client)
+    table = data[[given[name] for name in asked.columns]] if asked.columns else data
+    frame = _Frame(client, table, there.places)
     learned: list[Learned] = frame.each(learn, asked)
     known = _known(parsed, tuple(given), learned, contrasts, weights, offset)
     if not known.terms:
@@ -95,28 +98,29 @@ def design_of_partitions(
             hint="Add one, such as (1 | group).",
         )
     lead = lead_of(known.terms)
-    pieces = frame.futures(piece_of, asked, client.scatter(known, broadcast=True, hash=False), lead)
-    told: list[Told] = frame.gathered([client.submit(told_of, each, pure=False) for each in pieces])
+    pieces = frame.futures(piece_of, asked, frame.everywhere(known), lead)
+    told: list[Told] = frame.gathered([frame.future(told_of, each) for each in pieces])
     design, kept = _settled(known, told)
     counts = np.sum([each.counts for each in told], axis=0)
-    places = cut_levels(counts, most or len(addresses(client, wait=True)))
+    places = cut_levels(counts, most or len(there.places))
     cuts = {
-        number: [client.submit(cut, each, lead, place, pure=False) for each in pieces]
+        number: [frame.future(cut, each, lead, place) for each in pieces]
         for number, place in enumerate(places)
     }
     del pieces
     bare = replace(design, recipe=None)
 
-    def made(number: int) -> tuple[Any, ...]:
+    def made(number: int, workers: list[str]) -> tuple[Any, ...]:
         place = places[number]
         own = cuts.pop(number, None)
         if own is None:
-            again = client.scatter(known, broadcast=True, hash=False)
-            own = frame.futures(cut_again, asked, again, lead, place)
-        return put_together, client.scatter(bare, hash=False), kept, lead, place, *own
+            again = frame._replace(workers=workers)
+            own = again.futures(cut_again, asked, again.everywhere(known), lead, place)
+        without_rows = client.scatter(bare, hash=False, workers=workers[:1])
+        return put_together, without_rows, kept, lead, place, *own
 
     sizes = [int(counts[place].sum()) for place in places]
-    workers = Workers(client, made, sizes)
+    workers = Workers(client, made, sizes, there)
     origin = (
         f"{sum(each.num_rows for each in told):,} of a Dask data frame, with {len(places)} workers"
     )
@@ -124,15 +128,28 @@ def design_of_partitions(
 
 
 class _Frame(NamedTuple):
-    """A Dask frame whose partitions are worked on where they are."""
+    """A Dask frame whose partitions are worked on where they are, by these workers while they are there."""
 
     client: Any
     frame: Any
+    workers: list[str]
+
+    def future(self, function: Any, *given: Any) -> Any:
+        """What a function says of what is given, as a future."""
+        return self.client.submit(
+            function, *given, pure=False, workers=self.workers, allow_other_workers=True
+        )
 
     def futures(self, function: Any, *given: Any) -> list[Any]:
         """What a function of a partition and of what is given says of each, as futures."""
-        parts = self.client.compute(self.frame.to_delayed())
-        return [self.client.submit(function, part, *given, pure=False) for part in parts]
+        parts = self.client.compute(
+            self.frame.to_delayed(), workers=self.workers, allow_other_workers=True
+        )
+        return [self.future(function, part, *given) for part in parts]
+
+    def everywhere(self, value: Any) -> Any:
+        """A value that all of these workers have, as a future."""
+        return self.client.scatter(value, broadcast=True, hash=False, workers=self.workers)
 
     def each(self, function: Any, *given: Any) -> list[Any]:
         """The same, here."""

@@ -10,8 +10,9 @@ import numpy as np
 from lmeformula.design.design import Design
 from lmeformula.design.shards import cut_levels, lead_of, part_of
 from lmeformula.errors import ModelError
+from lmeformula.rows.answering import answered
 from lmeformula.rows.parts import Part, Shards
-from lmeformula.rows.workers import Workers, addresses
+from lmeformula.rows.workers import Workers
 
 
 def spread(design: Design, client: Any, most: int | None = None) -> Design:
@@ -37,12 +38,13 @@ def spread(design: Design, client: Any, most: int | None = None) -> Design:
     lead = lead_of(design.terms)
     term = design.terms[lead]
     counts = np.bincount(term.index, minlength=len(term.levels))
-    places = cut_levels(counts, most or len(addresses(client, wait=True)))
+    there = answered(client)
+    places = cut_levels(counts, most or len(there.places))
 
-    def pieces(number: int) -> tuple[Any, ...]:
+    def pieces(number: int, workers: list[str]) -> tuple[Any, ...]:
         part = part_of(design, lead, places[number])
         # As a future: what is large has no place in the graph of tasks.
-        return Part, client.scatter(part, hash=False)
+        return Part, client.scatter(part, hash=False, workers=workers[:1])
 
     sizes = [int(counts[place].sum()) for place in places]
-    return replace(design, shards=Shards(Workers(client, pieces, sizes), lead, places))
+    return replace(design, shards=Shards(Workers(client, pieces, sizes, there), lead, places))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmeformula.errors import ClusterError, ModelError
+from lmeformula.rows.answering import addresses, say
 
 # Of these the whole version must be the same; of others, its first two numbers.
 EXACTLY = frozenset({"lmeformula"})
-COMPARED = ("python", "numpy", "lmeformula")
+READ = ("lmeformula", "scipy", "pandas", "formulaic")
+COMPARED = ("python", "numpy", *READ)
 
 
 def client_of(cluster: Any, data: Any) -> Any:
@@ -57,18 +59,23 @@ def is_dask(data: Any) -> bool:
     return kind is not None and isinstance(data, kind)
 
 
-def check_versions(client: Any) -> None:
+def check_versions(client: Any, places: Sequence[str] | None = None) -> None:
     """Refuse a cluster whose workers have other versions of Python, NumPy or this package.
 
     Args:
       client: a distributed.Client.
+      places: addresses of the workers that are asked; all of them by default. Those that do not answer at once
+        are passed over.
     Raises:
       ClusterError: that names each difference, and says what to install.
     """
-    found = client.get_versions(packages=["lmeformula"])
-    here = _versions(found["client"])
+    from distributed.versions import get_versions
+
+    asked = addresses(client) if places is None else places
+    workers = say(client, {"op": "versions", "packages": list(READ)}, asked)
+    here = _versions(get_versions(packages=list(READ)))
     differences: dict[str, list[str]] = {}
-    for place, told in found["workers"].items():
+    for place, told in workers.items():
         there = _versions(told)
         for name in COMPARED:
             if not _is_same(name, here[name], there[name]):

@@ -9,22 +9,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from lmeformula.errors import ClusterError, LmeFormulaWarning
+from lmeformula.rows import answering
+from lmeformula.rows.answering import AT_WORK, MEMORY, Answered, Watch, addresses, patience
+from lmeformula.rows.clients import check_versions
 from lmeformula.rows.parts import Part
 from lmeformula.rows.source import first_line
 
-# A part that was lost so often is lost for a reason.
+# A part that was lost so often, one time after the other, is lost for a reason.
 MOST_LOST = 3
-# Seconds after which a worker that has not answered is looked for; after which a cluster without workers, or
-# without a scheduler, is given up.
-LOOKS_AFTER, GIVES_UP = 5.0, 60.0
 # Seconds after which a worker that does not answer is named.
 SILENT = 60.0
 # A worker that takes so many times as long as the others, and so many seconds more, is said to.
 SLOW, SLOW_SECONDS = 3.0, 1.0
-MEMORY = (
-    "Give the workers more memory (memory_limit=...), take more of them so that each has fewer rows, or leave "
-    "out columns that the formula does not need."
-)
+LOST = "was lost"
 
 
 class Answer(NamedTuple):
@@ -63,23 +60,31 @@ class Workers:
 
     Args:
       client: a distributed.Client.
-      pieces: number of a part -> the function that makes it, and its arguments, futures among them. They are
-        asked for again when the part is lost.
+      pieces: number of a part, addresses of workers -> the function that makes it, and its arguments, futures
+        among them: it is made on the first of these workers, and what goes before may be done on all of them.
+        They are asked for again when the part is lost.
       sizes: how many rows each has, for messages.
+      answered: what workers said at first.
     """
 
     def __init__(
         self,
         client: Any,
-        pieces: Callable[[int], tuple[Any, ...]],
+        pieces: Callable[[int, list[str]], tuple[Any, ...]],
         sizes: Sequence[int],
+        answered: Answered,
     ) -> None:
         self._client, self._pieces, self._sizes = client, pieces, sizes
         self._kept: dict[str, Callable[[int], Task]] = {}
         self._times_lost = [0] * len(sizes)
         self._seconds = [0.0] * len(sizes)
         self._places: list[str] = [""] * len(sizes)
-        self.notes: list[str] = []
+        self._watch, self._known = Watch(client), set(answered.places)
+        # Workers that the scheduler has, and that get no rows.
+        self._left_out = set(answered.silent)
+        self.notes = [
+            f"the worker {place} did not answer, and has no rows" for place in answered.silent
+        ]
         self._actors: list[Any] = [None] * len(sizes)
         for number, actor in enumerate([self._started(i) for i in range(len(sizes))]):
             self._actors[number] = self._ready(number, actor)
@@ -137,7 +142,10 @@ class Workers:
                 hint="Make the design again.",
             )
         sent = [self._sent(number, task(number)) for number in range(len(self))]
-        return [self._answer(number, task, call) for number, call in enumerate(sent)]
+        found = [self._answer(number, task, call) for number, call in enumerate(sent)]
+        # Machines may come and go for hours: what matters is whether the work gets on between.
+        self._times_lost = [0] * len(self)
+        return found
 
     def _sent(self, number: int, task: Task) -> Any:
         """The call, under way; None where its worker is gone."""
@@ -150,9 +158,9 @@ class Workers:
         """What a part says; one that is lost on the way is made again, and asked again."""
         while True:
             found = self._waited(number, call)
-            if found is not None:
+            if isinstance(found, Answer):
                 break
-            self._make_again(number)
+            self._make_again(number, found)
             call = self._sent(number, task(number))
         self._seconds[number] += found.seconds
         if isinstance(found.error, MemoryError):
@@ -165,30 +173,46 @@ class Workers:
             raise found.error
         return found.value
 
-    def _waited(self, number: int, call: Any) -> Answer | None:
-        """The answer; None where the worker was lost."""
+    def _waited(self, number: int, call: Any) -> Answer | str:
+        """The answer, or what happened to the worker."""
         began, is_said = time.monotonic(), False
         while call is not None:
             try:
-                found: Answer = call.result(timeout=LOOKS_AFTER)
+                found: Answer = call.result(timeout=answering.LOOKS_AFTER)
             except TimeoutError:
-                if self._places[number] not in self._addresses():
-                    return None
-                if not is_said and time.monotonic() - began > SILENT:
+                waited = time.monotonic() - began
+                if happened := self._happened(number, waited):
+                    return happened
+                if not is_said and waited > SILENT:
                     is_said = True
                     warn_of_silence(self._places[number], self._sizes[number])
-            except (OSError, RuntimeError, ValueError):
-                return None
+            except (OSError, RuntimeError, ValueError, KeyError):
+                # The last one is that of a worker that was started again, where another was.
+                break
             else:
                 return found
-        return None
+        return LOST
 
-    def _make_again(self, number: int) -> None:
+    def _happened(self, number: int, waited: float) -> str:
+        """What happened to a worker that was waited for; nothing where it is to be waited for."""
+        place, most = self._places[number], patience()
+        sign = self._watch.look().get(place)
+        if sign is None:
+            return LOST
+        if sign.silent > most:
+            self._left_out.add(place)
+            return f"gave no sign of life for {sign.silent:.0f} s"
+        if waited > AT_WORK * most:
+            self._left_out.add(place)
+            return f"had not answered after {waited:.0f} s"
+        return ""
+
+    def _make_again(self, number: int, happened: str) -> None:
         place = self._places[number]
         self._lost(number)
         self._actors[number] = self._ready(number, self._started(number))
         self.notes.append(
-            f"the worker {place} was lost with {self._sizes[number]:,} rows, which were read again on "
+            f"the worker {place} {happened} with {self._sizes[number]:,} rows, which were read again on "
             f"{self._places[number]}; the fit went on"
         )
         for task in self._kept.values():
@@ -206,24 +230,68 @@ class Workers:
 
     def _started(self, number: int) -> Any:
         """A future of an actor, on the worker that has fewest."""
-        places = self._addresses(wait=True)
+        places = self._usable()
         taken = [place for i, place in enumerate(self._places) if i != number]
-        self._places[number] = min(places, key=taken.count)
+        places.sort(key=taken.count)
+        self._places[number] = places[0]
         try:
             return self._client.submit(
                 Guarded,
-                *self._pieces(number),
+                *self._pieces(number, places),
                 actor=True,
-                workers=[self._places[number]],
+                workers=[places[0]],
                 allow_other_workers=False,
                 key=f"lmeformula-shard-{uuid.uuid4().hex}",
             )
         except (OSError, RuntimeError, ValueError) as error:
             return self._started_again(number, error)
 
+    def _usable(self) -> list[str]:
+        """The workers that rows may go to, which are waited for where there are none."""
+        until = time.monotonic() + answering.GIVES_UP
+        while True:
+            signs = {
+                place: sign
+                for place, sign in self._watch.look().items()
+                if place not in self._left_out and sign.silent <= patience()
+            }
+            found = [place for place, sign in signs.items() if not sign.is_paused]
+            for place in found:
+                self._check(place)
+            found = [place for place in found if place in self._known]
+            if found:
+                return found
+            if time.monotonic() > until:
+                break
+            time.sleep(0.1)
+        if signs:
+            raise ClusterError(
+                "the memory of all workers of the cluster is nearly full, and they take no more rows",
+                hint=MEMORY,
+            )
+        if self._left_out:
+            raise ClusterError(
+                f"no worker of the cluster answers any more: {'; '.join(self.notes) or 'none did'}",
+                hint=answering.GONE,
+            )
+        return addresses(self._client, wait=True)
+
+    def _check(self, place: str) -> None:
+        """Leave a worker out that came later, with other versions."""
+        if place in self._known:
+            return
+        try:
+            check_versions(self._client, [place])
+        except ClusterError as error:
+            self._left_out.add(place)
+            self.notes.append(f"the worker {place} was left out: {error.problem}")
+        else:
+            self._known.add(place)
+
     def _started_again(self, number: int, error: Exception) -> Any:
         """The same where its worker is gone; other errors are what they are."""
-        if self._places[number] in self._addresses():
+        place = self._places[number]
+        if place in self._watch.look() and place not in self._left_out:
             raise self._unmakeable(number, error) from error
         self._lost(number)
         return self._started(number)
@@ -232,13 +300,14 @@ class Workers:
         """The actor, when its rows are there."""
         import distributed
 
+        began = time.monotonic()
         while True:
             try:
-                return future.result(timeout=LOOKS_AFTER)
+                return future.result(timeout=answering.LOOKS_AFTER)
             except (TimeoutError, distributed.TimeoutError) as error:
-                if self._places[number] not in self._addresses():
+                if self._happened(number, time.monotonic() - began):
                     # It waits for a worker that is gone.
-                    future = self._started_again(number, error)
+                    future, began = self._started_again(number, error), time.monotonic()
             except MemoryError as error:
                 raise ClusterError(
                     f"a worker ran out of memory over {self._sizes[number]:,} rows", hint=MEMORY
@@ -253,51 +322,17 @@ class Workers:
             "persisted and whose futures are held. " + MEMORY,
         )
 
-    def _addresses(self, *, wait: bool = False) -> list[str]:
-        """The workers' addresses, of which there may be none unless they are waited for."""
-        return addresses(self._client, wait=wait)
-
 
 def warn_of_silence(place: str, size: int) -> None:
     """Warn of a worker that others wait for."""
     warnings.warn(
         f"the worker {place}, which has {size:,} rows, has not answered for {SILENT:.0f} s: see what else "
-        "runs there. One that hangs is given up when the scheduler does, after "
-        "distributed.scheduler.worker-ttl; its rows are then read again elsewhere",
+        f"runs there. Without any sign of life its rows are read again elsewhere after {patience():.0f} s, "
+        f"else after {AT_WORK * patience():.0f} s; the environment variable {answering.PATIENCE} has the "
+        "first of these",
         LmeFormulaWarning,
         stacklevel=2,
     )
-
-
-def addresses(client: Any, *, wait: bool = False) -> list[str]:
-    """The addresses of a cluster's workers, sorted.
-
-    Args:
-      client: a distributed.Client.
-      wait: for the first of them, where there are none.
-    Raises:
-      ClusterError: if the scheduler does not answer, or there is no worker after a while.
-    """
-    until = time.monotonic() + GIVES_UP
-    while True:
-        try:
-            if client.status in ("closed", "closing"):
-                raise OSError("the client is closed")
-            found = sorted(client.sync(client.scheduler.ncores, callback_timeout=GIVES_UP))
-        except (OSError, TimeoutError, AttributeError, RuntimeError) as error:
-            raise ClusterError(
-                f"the scheduler of the cluster is gone: {first_line(error)}",
-                hint="Start the cluster again, and then the fit.",
-            ) from error
-        if found or not wait:
-            return found
-        if time.monotonic() > until:
-            raise ClusterError(
-                f"the cluster has had no worker for {GIVES_UP:.0f} seconds",
-                hint="Start some: cluster.scale(2), or the command dask worker with the scheduler's address. "
-                "Where they were there, and are gone, they may have run out of memory. " + MEMORY,
-            )
-        time.sleep(0.1)
 
 
 def _tasks(

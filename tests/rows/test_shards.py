@@ -6,9 +6,6 @@ ones in tests/likelihood/gaussian.
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from collections.abc import Iterator
 
 import dask.dataframe as dd
@@ -18,11 +15,8 @@ import pytest
 from distributed import Client
 
 import lmeformula as lf
-from lmeformula.design.partitions import design_of_partitions
 from lmeformula.design.spread import spread
-from lmeformula.rows import workers
 from lmeformula.rows.parts import Part
-from lmeformula.rows.workers import Workers
 from tests.rows.cluster import cluster_of
 
 FORMULA = "y ~ x * a + (1 + x | g) + (1 | h)"
@@ -212,73 +206,6 @@ def test_what_is_not_worked_out_there_is_refused_in_words(
         lf.fit(formula, frame, **given)
 
 
-def test_other_versions_are_named(client, monkeypatch):
-    told = client.get_versions(packages=["lmeformula"])
-    for each in told["workers"].values():
-        each["packages"]["numpy"] = "1.0.0"
-    monkeypatch.setattr(client, "get_versions", lambda packages: told)
-    with pytest.raises(lf.ClusterError, match=r"numpy 1\.0\.0 there") as caught:
-        lf.fit("y ~ x + (1 | g)", table(), cluster=client)
-    assert f"numpy=={np.__version__}" in str(caught.value)
-
-
-def _pid(part: Part) -> int:
-    return os.getpid()
-
-
-def _exhausted(part: Part) -> None:
-    raise MemoryError("no room for an array")
-
-
-def test_a_worker_without_memory_is_said_to_be(client):
-    shards = spread(lf.design(FORMULA, table()), client).shards
-    assert shards is not None
-    with pytest.raises(lf.ClusterError, match=r"ran out of memory with .* rows") as caught:
-        shards.parts.ask(_exhausted)
-    assert "memory_limit" in str(caught.value)
-
-
-def test_a_slow_worker_is_named(client, monkeypatch):
-    shards = spread(lf.design(FORMULA, table()), client).shards
-    assert shards is not None
-    assert isinstance(shards.parts, Workers)
-    monkeypatch.setattr(shards.parts, "_seconds", [1.0, 5.0])
-    assert "took 5.0 s where others took 1.0 s" in shards.parts.report()[0]
-
-
-def test_a_worker_that_does_not_answer_is_named(client, monkeypatch):
-    monkeypatch.setattr(workers, "SILENT", 0.1)
-    monkeypatch.setattr(workers, "LOOKS_AFTER", 0.1)
-    shards = spread(lf.design(FORMULA, table()), client).shards
-    assert shards is not None
-    with pytest.warns(lf.LmeFormulaWarning, match="has not answered"):
-        shards.parts.ask(_slowly)
-
-
-def _slowly(part: Part) -> None:
-    time.sleep(0.5)
-
-
-def test_a_cluster_whose_scheduler_is_gone_is_said_to_be(monkeypatch):
-    monkeypatch.setattr(workers, "GIVES_UP", 1.0)
-    with cluster_of(1) as client:
-        shards = spread(lf.design(FORMULA, table()), client).shards
-        assert shards is not None
-    with pytest.raises(lf.ClusterError, match="the scheduler of the cluster is gone"):
-        shards.parts.ask(_divided, 2)
-    with pytest.raises(lf.ClusterError, match="the client of the cluster is closed"):
-        lf.fit("y ~ x + (1 | g)", table(), cluster=client)
-
-
-def test_a_cluster_without_workers_is_said_to_be_one(monkeypatch):
-    monkeypatch.setattr(workers, "GIVES_UP", 0.5)
-    with (
-        cluster_of(0) as client,
-        pytest.raises(lf.ClusterError, match="has had no worker"),
-    ):
-        lf.fit("y ~ x + (1 | g)", table(), cluster=client)
-
-
 def test_errors_of_the_work_itself_are_raised_here(client):
     shards = spread(lf.design(FORMULA, table()), client).shards
     assert shards is not None
@@ -289,50 +216,3 @@ def test_errors_of_the_work_itself_are_raised_here(client):
 
 def _divided(part: Part, by: int) -> float:
     return 1 / by
-
-
-class Killing:
-    """Kills the worker of a part in the middle of a fit, by a signal that nothing can catch."""
-
-    def __init__(self, parts: Workers, after: int) -> None:
-        self._all, self.left = parts._all, after
-        self._pid = parts.ask(_pid)[0]
-
-    def __call__(self, task: object) -> object:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(self._pid, signal.SIGKILL)
-        return self._all(task)
-
-
-def test_a_worker_that_is_killed_is_made_good():
-    data = table()
-    one = lf.fit("y ~ x + (1 | g) + (1 | h)", data, solver="iterative")
-    with cluster_of(2, processes=True) as client:
-        parsed = lf.parse("y ~ x + (1 | g) + (1 | h)")
-        frame = dd.from_pandas(data, npartitions=3)
-        made = design_of_partitions(
-            parsed, frame, client, contrasts=None, weights=None, offset=None
-        )
-        parts = made.shards.parts
-        parts._all = Killing(parts, 40)
-        found = lf.estimate(lf.compile(made))
-        assert_same(found, one)
-        assert "were read again on" in str(found.diagnostics)
-
-
-def test_rows_that_cannot_be_read_again_end_a_fit_with_its_last_estimates():
-    """A frame in the memory of the workers alone is gone with them."""
-    data = table()
-    with cluster_of(2, processes=True) as client:
-        held = [client.scatter(part) for part in (data[:450], data[450:])]
-        frame = dd.from_delayed(held, meta=data.head(0), verify_meta=False)
-        made = lf.design("y ~ x + (1 | g) + (1 | h)", frame)
-        parts = made.shards.parts
-        parts._all = Killing(parts, 40)
-        for future in held:
-            future.release()
-        with pytest.raises(lf.ClusterError, match="cannot be made, or made again") as caught:
-            lf.estimate(lf.compile(made))
-        assert "x" in caught.value.estimates
-        assert "The last iteration had Intercept" in str(caught.value)
