@@ -54,10 +54,12 @@ class Sign(NamedTuple):
 
     Attributes:
       silent: seconds in which it has not been heard of, as far as was looked.
+      is_heard: whether it has been heard of since it was looked at first.
       is_paused: whether it takes no work, its memory being nearly full.
     """
 
     silent: float
+    is_heard: bool
     is_paused: bool
 
 
@@ -67,7 +69,7 @@ class Watch:
     def __init__(self, client: Any) -> None:
         self._client = client
         # The scheduler's clock is not ours: what counts is when its word changed.
-        self._heard: dict[str, tuple[float, float]] = {}
+        self._heard: dict[str, tuple[float, float, bool]] = {}
 
     def look(self) -> dict[str, Sign]:
         """The workers that the scheduler has, by address, sorted.
@@ -77,11 +79,13 @@ class Watch:
         """
         told, now, found = _scheduler(self._client)["workers"], time.monotonic(), {}
         for place in sorted(told):
-            seen = float(told[place]["last_seen"])
-            before, since = self._heard.get(place, (math.nan, now))
-            since = since if seen == before else now
-            self._heard[place] = seen, since
-            found[place] = Sign(now - since, told[place]["status"] == "paused")
+            known = told[place]
+            seen = float(known["last_seen"])
+            before, since, is_heard = self._heard.get(place, (seen, now, False))
+            if seen != before:
+                since, is_heard = now, True
+            self._heard[place] = seen, since, is_heard
+            found[place] = Sign(now - since, is_heard, known["status"] == "paused")
         return found
 
 

@@ -80,12 +80,14 @@ class Workers:
         self._seconds = [0.0] * len(sizes)
         self._places: list[str] = [""] * len(sizes)
         self._watch, self._known = Watch(client), set(answered.places)
-        # Workers that the scheduler has, and that get no rows.
-        self._left_out = set(answered.silent)
+        # Workers that get no rows: those that hang or have other versions, and until they are heard of those
+        # that did not answer.
+        self._left_out, self._silent = set[str](), set(answered.silent)
         self.notes = [
             f"the worker {place} did not answer, and has no rows" for place in answered.silent
         ]
         self._actors: list[Any] = [None] * len(sizes)
+        self._under_way: list[Any] = []
         for number, actor in enumerate([self._started(i) for i in range(len(sizes))]):
             self._actors[number] = self._ready(number, actor)
 
@@ -142,6 +144,7 @@ class Workers:
                 hint="Make the design again.",
             )
         sent = [self._sent(number, task(number)) for number in range(len(self))]
+        self._under_way = sent
         found = [self._answer(number, task, call) for number, call in enumerate(sent)]
         # Machines may come and go for hours: what matters is whether the work gets on between.
         self._times_lost = [0] * len(self)
@@ -183,7 +186,7 @@ class Workers:
                 waited = time.monotonic() - began
                 if happened := self._happened(number, waited):
                     return happened
-                if not is_said and waited > SILENT:
+                if not is_said and waited > SILENT and self._are_others_done(call):
                     is_said = True
                     warn_of_silence(self._places[number], self._sizes[number])
             except (OSError, RuntimeError, ValueError, KeyError):
@@ -193,6 +196,10 @@ class Workers:
                 return found
         return LOST
 
+    def _are_others_done(self, call: Any) -> bool:
+        """Whether some have answered already, and wait for one that has not."""
+        return any(other.done() for other in self._under_way if other not in (None, call))
+
     def _happened(self, number: int, waited: float) -> str:
         """What happened to a worker that was waited for; nothing where it is to be waited for."""
         place, most = self._places[number], patience()
@@ -200,7 +207,6 @@ class Workers:
         if sign is None:
             return LOST
         if sign.silent > most:
-            self._left_out.add(place)
             return f"gave no sign of life for {sign.silent:.0f} s"
         if waited > AT_WORK * most:
             self._left_out.add(place)
@@ -253,7 +259,9 @@ class Workers:
             signs = {
                 place: sign
                 for place, sign in self._watch.look().items()
-                if place not in self._left_out and sign.silent <= patience()
+                if place not in self._left_out
+                and sign.silent <= patience()
+                and (sign.is_heard or place not in self._silent)
             }
             found = [place for place, sign in signs.items() if not sign.is_paused]
             for place in found:
@@ -269,7 +277,7 @@ class Workers:
                 "the memory of all workers of the cluster is nearly full, and they take no more rows",
                 hint=MEMORY,
             )
-        if self._left_out:
+        if self._watch.look():
             raise ClusterError(
                 f"no worker of the cluster answers any more: {'; '.join(self.notes) or 'none did'}",
                 hint=answering.GONE,
@@ -291,7 +299,8 @@ class Workers:
     def _started_again(self, number: int, error: Exception) -> Any:
         """The same where its worker is gone; other errors are what they are."""
         place = self._places[number]
-        if place in self._watch.look() and place not in self._left_out:
+        sign = self._watch.look().get(place)
+        if sign is not None and sign.silent <= patience() and place not in self._left_out:
             raise self._unmakeable(number, error) from error
         self._lost(number)
         return self._started(number)

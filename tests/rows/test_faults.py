@@ -21,6 +21,7 @@ import pytest
 from distributed import Client
 
 import lmeformula as lf
+from lmeformula.algebra.shared import lay_out
 from lmeformula.design.partitions import design_of_partitions
 from lmeformula.design.spread import spread
 from lmeformula.rows import answering, workers
@@ -67,6 +68,8 @@ def shards_at(client: Client) -> tuple[lf.Design, Workers]:
     )
     assert made.shards is not None
     assert isinstance(made.shards.parts, Workers)
+    # What workers import for it may take a busy machine long, and they are not heard of then.
+    lay_out(made.shards)
     return made, made.shards.parts
 
 
@@ -95,8 +98,8 @@ def strike(parts: Workers, number: int) -> int:
 
 
 def test_a_worker_that_stops_is_waited_for_so_long_and_made_good(two, monkeypatch):
-    monkeypatch.setenv("LMEFORMULA_WORKER_SECONDS", "20")
     made, parts = shards_at(two)
+    monkeypatch.setenv("LMEFORMULA_WORKER_SECONDS", "15")
     pid = strike(parts, signal.SIGSTOP)
     try:
         found = lf.estimate(lf.compile(made))
@@ -216,9 +219,9 @@ def client_places(client: Client) -> list[str]:
 
 def test_a_worker_that_hangs_is_made_good(client, monkeypatch):
     """Its process lives and says so, and its work does not end."""
-    monkeypatch.setenv("LMEFORMULA_WORKER_SECONDS", "20")
     monkeypatch.setattr(workers, "AT_WORK", 0.25)
     _, parts = shards_at(client)
+    monkeypatch.setenv("LMEFORMULA_WORKER_SECONDS", "20")
     first = parts._places[0]
     monkeypatch.setattr(workers, "SILENT", 1.0)
     with pytest.warns(lf.LmeFormulaWarning, match="has not answered"):
