@@ -189,8 +189,7 @@ class Workers:
                 if not is_said and waited > SILENT and self._are_others_done(call):
                     is_said = True
                     warn_of_silence(self._places[number], self._sizes[number])
-            except (OSError, RuntimeError, ValueError, KeyError):
-                # The last one is that of a worker that was started again, where another was.
+            except (OSError, RuntimeError, ValueError):
                 break
             else:
                 return found
