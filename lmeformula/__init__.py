@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from lmeformula.api import load as load
     from lmeformula.design import Design as Design
     from lmeformula.design import design as design
+    from lmeformula.design.pedigree import pedigree as pedigree
+    from lmeformula.design.relation import precision as precision
     from lmeformula.em.outcome import Outcome as Outcome
     from lmeformula.face import Fit as Fit
     from lmeformula.family.custom import Family as Family
@@ -65,6 +67,8 @@ _HOME = {
     "Formula": "formula",
     "design": "design",
     "Design": "design",
+    "pedigree": "design.pedigree",
+    "precision": "design.relation",
     "compile": "model",
     "Model": "model",
     "estimate": "api",

@@ -162,6 +162,10 @@ ELSEWHERE = {
     "cov_prior": 'Give priors={"cov": "wishart()"}, or {"sd": "gamma(2.5, 0)"}.',
     "fixef_prior": 'Give priors={"b": "normal(0, 2.5)"}; "Intercept" has one of its own.',
     "resid_prior": 'Give priors={"sigma": "inverse_gamma(2, 1)"}.',
+    "data2": 'Known covariances are given by name: covariances={{"A": A}}, with (1 | gr(g, cov = A)).',
+    "cov_ranef": 'Write (1 | gr(g, cov = A)) in the formula, and give covariances={{"A": A}}.',
+    "pedigree": 'Write (1 | gr(animal, cov = A)), and give covariances={{"A": lf.pedigree(frame)}}.',
+    "ginverse": 'Write (1 | gr(g, cov = A)), and give covariances={{"A": lf.precision(Q, levels)}}.',
     "correlation": 'Write it as a term with the levels of time, and "~ 0" for sigma: us(0 + factor(t) | g) for '
     "corSymm(form = ~ t | g), homcs for corCompSymm, ar1 for corAR1; us, cs, hetar1 with varIdent as well.",
     "autocor": 'Write it as a term with the levels of time, ar1(0 + factor(t) | g), and "~ 0" for sigma.',
@@ -170,7 +174,7 @@ ELSEWHERE = {
 }
 
 
-@spelled(REML="reml", weight="weights")
+@spelled(REML="reml", weight="weights", covariance="covariances")
 @said_otherwise(**ELSEWHERE)
 @kinds.takes(**EFFORT)
 def fit(
@@ -184,6 +188,7 @@ def fit(
     weights: Any = None,
     offset: Any = None,
     frequency: Any = None,
+    covariances: Mapping[str, Any] | None = None,
     merge: bool = False,
     cluster: Any = None,
     dtype: str = "float64",
@@ -227,6 +232,9 @@ def fit(
         column name or an array of whole numbers; rows of 0 are left out. The fit is that of the repeated rows,
         whose number is `nobs`; what is of single rows, such as residuals, is of the rows of `data`, and
         `fit.by_observation` is the same fit with the rows repeated.
+      covariances: known covariances between levels, which the formula names as in (1 | gr(animal, cov = A)), up
+        to a scale that is estimated: {"A": matrix}, a data frame with the levels as its index and columns, a
+        pair (matrix, levels), `lf.precision(Q, levels)` of a sparse inverse, or `lf.pedigree(frame)`.
       merge: of rows that are elsewhere, such as in files, put identical ones together, as one with a frequency:
         the fit is the same, at the cost of those that are distinct. Where they are hardly alike they are left
         as they are; `fit.diagnostics` says which it was.
@@ -291,6 +299,7 @@ def fit(
             weights=weights,
             offset=offset,
             frequency=frequency,
+            covariances=covariances,
             merge=merge,
             cluster=cluster,
         )

@@ -18,6 +18,7 @@ from lmeformula.algebra.pairs import Pairs
 from lmeformula.algebra.sparse_patterns import with_elements
 from lmeformula.arrays import Codes, Floats
 from lmeformula.design.design import TermBlock
+from lmeformula.design.relation import Relation
 from lmeformula.design.shards import lead_of
 
 # With so few rows sparse products spend their time on being called.
@@ -38,6 +39,10 @@ class Layout(NamedTuple):
       lead_size: number of effects of the lead term.
       places: where the effects of each term are in a vector of all effects.
       places_in_rest: the same in a vector of the rest's effects; of the lead term nowhere.
+      relations: of each term, B with which the effects of its levels are B times independent ones, or None;
+        () where all levels are independent. The model matrices are those of the levels' own effects.
+      is_general: whether levels of a term meet: they are not independent, or a row has several of them. Then
+        nothing is block diagonal, and `general.py` has the algebra.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -50,6 +55,8 @@ class Layout(NamedTuple):
     lead_size: int
     places: tuple[slice, ...]
     places_in_rest: tuple[slice, ...]
+    relations: tuple[Relation | None, ...] = ()
+    is_general: bool = False
 
     @classmethod
     def of_sizes(cls, sizes: tuple[tuple[int, int], ...], lead: int) -> Layout:
@@ -96,14 +103,33 @@ class Layout(NamedTuple):
         for j, matrix in enumerate(self.transposed):
             if self._is_short(j, rows):
                 levels = self.matrices[j].indices
-                found[self.place(j)] = np.bincount(levels, matrix.data * rows, self.sizes[j][0])
+                own: Floats = np.asarray(
+                    np.bincount(levels, matrix.data * rows, self.sizes[j][0]), float
+                )
             else:
-                found[self.place(j)] = matrix @ rows
+                own = np.asarray(matrix @ rows)
+            relation = self.relation(j)
+            found[self.place(j)] = own if relation is None else relation.inward(own)
         return found
+
+    def relation(self, term: int) -> Relation | None:
+        """How the levels of a term are related; None where they are independent."""
+        return self.relations[term] if self.relations else None
+
+    def natural(self, parts: tuple[Floats, ...]) -> tuple[Floats, ...]:
+        """Effects (l, k, ...) of each term's levels, from those of independent ones."""
+        if not self.relations:
+            return parts
+        return tuple(
+            part if relation is None else relation.outward(part)
+            for part, relation in zip(parts, self.relations, strict=True)
+        )
 
     def _spread(self, term: int, effects: Floats) -> Floats:
         """What rows read of a term's effects."""
-        matrix, own = self.matrices[term], effects[self.place(term)]
+        matrix, own, relation = self.matrices[term], effects[self.place(term)], self.relation(term)
+        if relation is not None:
+            own = relation.outward(own)
         if self._is_short(term, effects):
             return np.asarray(matrix.data * own[matrix.indices])
         return np.asarray(matrix @ own)
@@ -111,7 +137,7 @@ class Layout(NamedTuple):
     def _is_short(self, term: int, values: Floats) -> bool:
         """Whether NumPy's own sums, which give the same, are faster than the calls of sparse products."""
         rows, k = len(self.matrices[term].indices), self.sizes[term][1]
-        return values.ndim == 1 and k == 1 and rows <= FEW_ROWS
+        return values.ndim == 1 and k == 1 and rows <= FEW_ROWS and not self.is_general
 
     def of_columns(self, term: int, values: Floats) -> sp.csr_array:
         """The model matrix of a term, of other columns (n, k)."""
@@ -145,10 +171,14 @@ def layout(terms: tuple[TermBlock, ...], lead: int | None = None) -> Layout:
       lead: place of the lead term; that with the most effects by default.
     """
     sizes = tuple((len(term.levels), len(term.columns)) for term in terms)
+    relations = tuple(term.relation for term in terms)
+    is_general = any(relation is not None for relation in relations)
     # Rows have as many columns in one term as in another: what says so is there once.
     pointers = {k: np.arange(0, len(terms[0].index) * k + 1, k, dtype=np.int32) for _, k in sizes}
     matrices = tuple(model_matrix(term, pointers[len(term.columns)]) for term in terms)
     plan = Layout.of_sizes(sizes, lead_of(terms) if lead is None else lead)
+    if is_general:
+        plan = plan._replace(relations=relations, is_general=True)
     return plan.with_matrices(matrices)
 
 
@@ -226,6 +256,11 @@ class CrossProducts:
         """The transpose of `between`, or of other elements in its pattern."""
         is_alike = self.back is not None and rows.indices is self.between.indices
         return with_elements(self.back, rows.data) if is_alike else rows.T
+
+    @property
+    def diagonal(self) -> Floats:
+        """(q,) lead first."""
+        return np.concatenate([np.einsum("laa->la", self.lead).ravel(), np.diag(self.rest)])
 
     def squared(self) -> CrossProducts:
         """With the square of each element in its place."""

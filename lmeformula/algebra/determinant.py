@@ -26,6 +26,8 @@ SPARSE = 8
 
 def is_small(plan: Layout, num_directions: int) -> bool:
     """Whether second derivatives along so many directions take less time than differences of first ones."""
+    if plan.is_general:
+        return False
     r = plan.num_effects - plan.lead_size
     if num_directions * (plan.lead_size + r) * (r + 1) * (r + 1) <= MOST_WORK:
         return True

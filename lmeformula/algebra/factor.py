@@ -203,6 +203,10 @@ class Factor(ByModes):
         """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""
         return leverages(self.plan, self.lambdas, self.met())
 
+    def row_variances(self, plan: Layout) -> Floats:
+        """(n,) the leverages of the rows of another layout of the same effects."""
+        return leverages(plan, self.lambdas, self.inverse().met(plan))
+
     def covariances(self) -> tuple[Floats, ...]:
         """(n, k) of each term: M^-1 Lambda' Z' at the row's own level."""
         return covariances(self.plan, self.lambdas, self.met())

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.lambdas import apply_lambda
@@ -18,6 +19,14 @@ from lmeformula.arrays import Floats, Places
 
 # Most effects for which the dense products are faster than the blocks.
 MOST_EFFECTS = 100
+
+
+class OneMatrix(Protocol):
+    """Z'WZ that is one matrix; `general.Whole` is it."""
+
+    @property
+    def matrix(self) -> Floats:
+        """(q, q)."""
 
 
 class DenseProducts(NamedTuple):
@@ -86,17 +95,29 @@ class SmallFactor:
         return tuple(a.T @ a @ factor for a, factor in pairs)
 
     def effects(self, u: Floats, w: Floats) -> tuple[Floats, ...]:
-        """(l, k) T w of each term."""
+        """(l, k) T w of each term's levels."""
         pairs = zip(self.plan.split(w), self.lambdas, strict=True)
-        return tuple(part @ (factor @ factor.T) for part, factor in pairs)
+        return self.plan.natural(tuple(part @ (factor @ factor.T) for part, factor in pairs))
 
     def effect_blocks(self) -> tuple[Floats, ...]:
-        """(l, k, k) T - T Q T of each term."""
+        """(l, k, k) T - T Q T of each term's levels."""
         found = []
-        for factor, block in zip(self.lambdas, self._blocks, strict=True):
+        for j, (factor, block) in enumerate(zip(self.lambdas, self._blocks, strict=True)):
             T = factor @ factor.T
-            found.append(T - T @ block @ T)
+            is_apart = self.plan.relation(j) is None
+            found.append(T - T @ block @ T if is_apart else self._related_blocks(j, T))
         return tuple(found)
+
+    def _related_blocks(self, term: int, T: Floats) -> Floats:
+        """(l, k, k) B (T - T Q T) B' of the levels of a term that are related."""
+        (levels, k), place = self.plan.sizes[term], self.plan.place(term)
+        relation = self.plan.relation(term)
+        assert relation is not None
+        spread = np.asarray(np.kron(np.eye(levels), T), float)
+        half = relation.outward(spread - spread @ self.outer[place, place] @ spread)
+        whole = relation.outward(half.T.copy()).reshape(levels, k, levels, k)
+        each = np.arange(levels)
+        return np.asarray(whole[each, :, each, :])
 
     def outer_form(self, directions: Floats) -> Floats:
         """(t, t) a'Q a for a (q, t)."""
@@ -117,16 +138,19 @@ class SmallFactor:
 
 
 def dense_products(
-    plan: Layout, products: CrossProducts, most: int = MOST_EFFECTS
+    plan: Layout, products: CrossProducts | OneMatrix, most: int = MOST_EFFECTS
 ) -> DenseProducts | None:
     """Write Z'WZ out; None where there are more effects than that: too many for it to be worth it."""
     q, size = plan.num_effects, plan.lead_size
-    if q > most:
+    is_sparse = not isinstance(products, CrossProducts) and sp.issparse(products.matrix)
+    if q > most or is_sparse:
         return None
     places = []
     for (levels, k), start in zip(plan.sizes, plan.starts, strict=True):
         effects = start + np.arange(levels * k).reshape(levels, k)
         places.append(effects[:, :, None] * q + effects[:, None, :])
+    if not isinstance(products, CrossProducts):
+        return DenseProducts(products.matrix, tuple(places))
     matrix = np.zeros((q, q))
     matrix.reshape(-1)[places[plan.lead]] = products.lead
     between = products.between.toarray()

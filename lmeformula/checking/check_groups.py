@@ -43,7 +43,8 @@ def effects_apart(fit: FittedModel, seed: int) -> Iterator[Finding]:
         fit.model.design.terms, fit.params.covariances, fit.modes, fit.mode_cov, strict=True
     )
     for block, covariance, modes, given in terms:
-        if block.prior.has_df:
+        # Effects of levels that are related are no sample of a distribution.
+        if block.prior.has_df or block.meets:
             continue
         for k, column in enumerate(block.columns):
             variance, left = covariance[k, k], given[:, k, k]
@@ -113,7 +114,7 @@ def levels_apart(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Findin
         place
         for place, block in enumerate(fit.model.design.terms)
         # As many levels as rows are no groups.
-        if 3 <= len(block.levels) < fit.nobs and not block.prior.has_df
+        if 3 <= len(block.levels) < fit.nobs and not (block.prior.has_df or block.meets)
     ]
     if not places or not np.isfinite(np.diag(fit.fixed_vcov)).any():
         return

@@ -257,6 +257,8 @@ def _drawn(fit: FittedModel, scores: Scores, projected: Projected, seed: int) ->
             # One coefficient of all levels at a time; those of a level share the noise behind them.
             if place == 0:
                 standard = random.standard_normal((len(block.levels), noise.shape[1], len(root)))
+                if block.relation is not None:
+                    standard = block.relation.outward(standard)
             each = (standard @ root[place])[block.index]
             predictor = block.predictors[place]
             moved[predictor] += block.values[:, place, None] * each

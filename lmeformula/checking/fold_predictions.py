@@ -97,6 +97,10 @@ def _without_unseen(fit: FittedModel, rows: Design) -> tuple[TermBlock, ...]:
     """The terms of rows, with levels of which the fit has no rows as unseen ones."""
     found = []
     for block, fitted in zip(rows.terms, fit.model.design.terms, strict=True):
+        if block.relation is not None:
+            # Relatives tell of levels without rows.
+            found.append(block)
+            continue
         has_rows = np.bincount(fitted.index, minlength=len(fitted.levels)) > 0
         index = np.where(has_rows[block.index], block.index, -1)
         found.append(replace(block, index=index.astype(block.index.dtype)))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from lmeformula.algebra.crossproducts import layout
-from lmeformula.algebra.incidence import find_incidence
+from lmeformula.algebra.meetings import find_meetings
 from lmeformula.fit import FittedModel
 from lmeformula.inference.refit import has_estimates
 from lmeformula.likelihood.laplace.modes import arrays_of, conditional, mode_at
@@ -29,7 +29,7 @@ def redrawn(fit: FittedModel, count: int, seed: int) -> Iterator[FittedModel]:
     """
     space, plan = fit.model.space, layout(fit.model.stack.terms)
     psi, _ = off_bounds(space, space.to_free(fit.params))
-    factorize = find_incidence(plan).factorize
+    factorize = find_meetings(plan).factorize
     for drawn in responses(sampler_of(fit), count, seed):
         changed = with_drawn(fit, drawn)
         if not has_estimates(fit, changed):

@@ -27,6 +27,8 @@ from lmeformula.design.merging import merged_rows
 from lmeformula.design.observed import aliases_of, observe
 from lmeformula.design.random import term_blocks, warn_about_terms
 from lmeformula.design.recipe import Recipe
+from lmeformula.design.related import covariances_of, group_related, read_covariances
+from lmeformula.design.relation import Relation
 from lmeformula.design.response import response_block
 from lmeformula.design.side_by_side import joined
 from lmeformula.design.smooth_terms import smooth_blocks
@@ -63,13 +65,14 @@ def design(
     weights: object = None,
     offset: object = None,
     frequency: object = None,
+    covariances: Mapping[str, Any] | None = None,
     merge: bool = False,
     keeps_all: bool = False,
 ) -> Design:
     """Build the arrays of a model from its formula and a table, in this process.
 
     Args:
-      formula, data, contrasts, functions, weights, offset, frequency, merge: as of `lf.design`.
+      formula, data, contrasts, functions, weights, offset, frequency, covariances, merge: as of `lf.design`.
       keeps_all: whether fixed columns are kept that others determine, for who has more rows to tell.
     """
     parsed = parse(formula)
@@ -96,6 +99,8 @@ def design(
         place = "" if found.span is None else "\n" + underline(parsed.text, found.span)
         warn(found.code, found.message + place)
     own = dict(functions or {})
+    with placed(parsed.text):
+        relations = read_covariances(covariances or {}, covariances_of(parsed))
     codings = read_contrasts(contrasts or {})
     offset_given = row_argument("offset", offset, frame)
     weights_given = row_argument("weights", weights, frame)
@@ -123,7 +128,8 @@ def design(
     variables = [_on_rows(each, rows, codings) for each in evaluated]
     check_contrasts_used(codings, {k: v for each in variables for k, v in each.items()})
     made = [
-        _arrays(each, on, rows, keeps_all) for each, on in zip(evaluated, variables, strict=True)
+        _arrays(each, on, rows, keeps_all, relations)
+        for each, on in zip(evaluated, variables, strict=True)
     ]
     names = [name for name, _ in formulas_of(parsed)]
     patterns = ["{}", *(f"{name}_{{}}" for name in names[1:])]
@@ -176,7 +182,11 @@ def _on_rows(
 
 
 def _arrays(
-    part: _Part, variables: dict[Expression, Column], rows: Ints | None, keeps_all: bool
+    part: _Part,
+    variables: dict[Expression, Column],
+    rows: Ints | None,
+    keeps_all: bool,
+    relations: Mapping[str, Relation],
 ) -> Design:
     """The design of one predictor on the rows used."""
     model, values, scope = part.model, part.values, part.scope
@@ -192,8 +202,8 @@ def _arrays(
         is_kept = set(kept)
         dropped = tuple(name for i, name in enumerate(X.names) if i not in is_kept)
         warn_of_dropped(len(kept), dropped)
-        groups = group_all(model, values.groups, rows)
-        terms = term_blocks(model.random, variables, groups, num_rows, known)
+        groups = group_all(model, values.groups, rows, relations)
+        terms = term_blocks(model.random, variables, groups, num_rows, known, relations=relations)
         warn_about_terms(model.random, terms, variables)
         terms += smooth_blocks(model, smooths, groups, num_rows, terms)
         _warn_about_numeric_groups(values.groups, frame)
@@ -296,15 +306,22 @@ def without_reserved(formula: Formula, scope: Scope) -> tuple[Formula, tuple[str
 
 
 def group_all(
-    formula: Formula, columns: Mapping[str, Categories], rows: Ints | None
+    formula: Formula,
+    columns: Mapping[str, Categories],
+    rows: Ints | None,
+    relations: Mapping[str, Relation],
 ) -> dict[tuple[str, ...], tuple[Grouping, Ints]]:
-    """Number the levels of every grouping factor on the rows used."""
+    """Number the levels of every grouping factor on the rows used; of a known covariance all that it has."""
     groups = {}
     for group in effect_groups(formula):
-        if group.names not in groups:
+        if group.key not in groups:
             names = group_columns(group.names, group.reserved)
-            factors = [take(columns[name], rows) for name in names]
-            groups[group.names] = group_rows(factors)  # type: ignore[arg-type]
+            factors: list[Categories] = [take(columns[name], rows) for name in names]  # type: ignore[misc]
+            groups[group.key] = (
+                group_related(factors[0], relations[group.cov], group.span)
+                if group.cov
+                else group_rows(factors)
+            )
         if group.by and (group.by,) not in groups:
             factor = take(columns[group.by], rows)
             groups[(group.by,)] = group_rows([factor])  # type: ignore[list-item]

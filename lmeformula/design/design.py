@@ -12,6 +12,7 @@ from lmeformula.arrays import Codes, Floats, Ints
 from lmeformula.covariance.prior import NORMAL, Prior
 from lmeformula.design.given import NOTHING, Given
 from lmeformula.design.recipe import Recipe
+from lmeformula.design.relation import Relation
 from lmeformula.design.values import listed
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.formula import Formula
@@ -50,6 +51,7 @@ class TermBlock:
         level of a in gr(g, by = a).
       positions: (k, dimensions) of the coefficients of a structure over them; None of others.
       part_of: (l,) int32 which of these a level of the factor has; None where there is one.
+      relation: the known covariance between the levels; None where they are independent.
     """
 
     name: str
@@ -69,10 +71,23 @@ class TermBlock:
     parts: int = 1
     positions: Floats | None = field(default=None, repr=False)
     part_of: Codes | None = field(default=None, repr=False)
+    relation: Relation | None = None
 
     def __post_init__(self) -> None:
         if not self.predictors:
             object.__setattr__(self, "predictors", (0,) * len(self.columns))
+
+    @property
+    def meets(self) -> bool:
+        """Whether its levels meet one another: they are not independent."""
+        return self.relation is not None
+
+    @property
+    def prior_scale(self) -> Floats:
+        """(n,) what times the covariance of its coefficients is that of a row's effects."""
+        if self.relation is None:
+            return np.ones(len(self.index))
+        return self.relation.variances[self.index]
 
     def added(self, effects: Floats, num_predictors: int) -> Floats:
         """(..., K, n) what effects (..., n, k) of the rows' levels add to the K linear predictors."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from lmeformula.design.margins import model_matrix_by_margins
 from lmeformula.design.matrix import model_matrix
 from lmeformula.design.parts import by_parts
 from lmeformula.design.positions import at_positions
+from lmeformula.design.relation import Relation
 from lmeformula.design.values import Categories, Column, Logicals
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError
@@ -33,6 +35,7 @@ def term_blocks(
     num_rows: int,
     known: dict[tuple[Builder, TermSum], Matrix] | None = None,
     fitted: Sequence[TermBlock] | None = None,
+    relations: Mapping[str, Relation] = MappingProxyType({}),
 ) -> tuple[TermBlock, ...]:
     """Turn every random-effects term into arrays.
 
@@ -46,7 +49,9 @@ def term_blocks(
       groups: for the names of each grouping factor, its levels and each row's level.
       num_rows: n.
       known: matrices of the variables that are built already; see `columns_of`.
-      fitted: of new rows, the terms of the data of the fit, whose positions are those that there are.
+      fitted: of new rows, the terms of the data of the fit, whose positions and relations are those that there
+        are.
+      relations: the known covariances of levels by name; those of the fit for new rows.
     Returns:
       One block for each term or set of linked terms, with distinct names.
     Raises:
@@ -72,7 +77,7 @@ def term_blocks(
                 columns_of(t.columns, variables, num_rows, build=build, known=known) for t in linked
             ]
         _check_distinct(linked, [part.names for part in parts])
-        grouping, index = groups[term.group.names]
+        grouping, index = groups[term.group.key]
         block = TermBlock(
             name=unique_name(term.group.label, seen, taken),
             columns=tuple(name for part in parts for name in part.names),
@@ -80,7 +85,7 @@ def term_blocks(
             if len(parts) == 1
             else np.column_stack([part.values for part in parts]),
             group=term.group.label,
-            factors=term.group.names,
+            factors=term.group.key,
             levels=grouping.levels,
             index=index.astype(np.int32, copy=False),
             covariance=term.covariance.kind,
@@ -88,6 +93,7 @@ def term_blocks(
             block=term.block,
             prior=PRIORS[term.group.distribution],
             positions=positions,
+            relation=relations.get(term.group.cov) if fitted is None else fitted[number].relation,
         )
         if term.group.by:
             block = by_parts(block, term, *groups[(term.group.by,)])
@@ -133,7 +139,7 @@ def warn_about_terms(
 
 
 def _warn_of_equal_groups(blocks: Sequence[TermBlock]) -> None:
-    groups = {block.factors: block for block in blocks}
+    groups = {block.factors: block for block in blocks if not block.meets}
     for a, b in itertools.combinations(groups.values(), 2):
         if len(a.levels) != len(b.levels) or set(a.factors) == set(b.factors):
             continue  # g:h and h:g are noticed without data

@@ -21,6 +21,7 @@ from lmeformula.design.grouping import Grouping, match_rows
 from lmeformula.design.parts import check_parts
 from lmeformula.design.random import term_blocks
 from lmeformula.design.recipe import Recipe
+from lmeformula.design.related import refused_levels
 from lmeformula.design.response import check_trials, response_block, response_parts
 from lmeformula.design.side_by_side import joined_rows, term_places
 from lmeformula.design.smooth_terms import smooth_blocks
@@ -112,9 +113,11 @@ def rebuild(
         for group in effect_groups(model) if has_groups else ():
             names = group_columns(group.names, group.reserved)
             factors = [take(values.groups[name], rows) for name in names]
-            grouping = recipe.groupings[group.names]
+            grouping = recipe.groupings[group.key]
             index, unknown = match_rows(grouping, factors)  # type: ignore[arg-type]
-            matched[group.names] = (grouping, index)
+            matched[group.key] = (grouping, index)
+            if unknown and group.cov:
+                raise refused_levels(group, unknown)
             if unknown:
                 unseen[group.label] = unknown
             if group.by:

@@ -41,6 +41,11 @@ def resized(
       (160, 20)
     """
     design = by_observation(design)
+    if num_groups is not None and any(term.meets for term in design.terms):
+        raise FormulaDataError(
+            "levels that are related have no further ones",
+            hint="Take other numbers of rows; or a covariance with more levels, and data with them.",
+        )
     index = level_of_rows(design, along)
     source, group = _sources(index, num_groups, num_rows)
     copy = group // (int(index.max()) + 1)
@@ -109,6 +114,10 @@ def _taken(design: Design, source: Ints, copy: Ints, index: Ints) -> Design:
 
 
 def _term(term: TermBlock, source: Ints, copy: Ints, index: Ints) -> TermBlock:
+    if term.meets:
+        # All levels of a known covariance stay.
+        values = np.ascontiguousarray(term.values[source])
+        return replace(term, values=values, index=term.index[source])
     pairs = np.unique(np.stack([np.asarray(term.index, np.int64), index]), axis=1)
     # Each of its levels is of one group: copies of the group have levels of their own.
     is_nested = pairs.shape[1] == len(term.levels)

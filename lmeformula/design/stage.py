@@ -20,6 +20,7 @@ from lmeformula.rows.clients import client_of, is_dask
 @kinds.takes(
     contrasts=kinds.optional(kinds.mapping),
     functions=kinds.optional(kinds.functions),
+    covariances=kinds.optional(kinds.mapping),
     merge=kinds.flag,
 )
 def design(
@@ -31,6 +32,7 @@ def design(
     weights: object = None,
     offset: object = None,
     frequency: object = None,
+    covariances: Mapping[str, Any] | None = None,
     merge: bool = False,
     cluster: Any = None,
 ) -> Design:
@@ -51,6 +53,9 @@ def design(
       offset: an offset, added to those of the formula: the name of a column, or (rows of data,) numbers.
       frequency: how many identical rows each row stands for, whole numbers: the name of a column, or (rows of
         data,) numbers. The design is that of the repeated rows; those of frequency 0 are left out.
+      covariances: known covariances between the levels of grouping factors, (1 | gr(g, cov = A)), by name: a
+        data frame with the levels as its index and columns, (matrix, levels), `lf.precision(Q, levels)`, or
+        `lf.pedigree(frame)`. All of its levels are levels of the term, also those without rows.
       merge: of rows that are elsewhere, put those that agree in all that is used together, as one with a
         frequency, unless they are hardly alike. The design's rows are then the merged ones.
       cluster: a distributed.Client, with whose workers the rows stay; of a Dask data frame the current one by
@@ -79,6 +84,7 @@ def design(
             weights=weights,
             offset=offset,
             frequency=frequency,
+            covariances=covariances,
             merge=merge,
         )
         return made if client is None else spread(made, client)
@@ -86,6 +92,10 @@ def design(
         raise ModelError(
             "functions of your own may look at all rows, which are with several workers",
             hint="Compute what they give beforehand, as columns of the data frame; or " + READ_HERE,
+        )
+    if covariances:
+        raise ModelError(
+            "levels with a known covariance are not fitted over rows with workers", hint=READ_HERE
         )
     if merge:
         raise ModelError(

@@ -95,6 +95,11 @@ def estimate(
         from lmeformula.likelihood.quadrature.marginal import check_blocks
 
         check_blocks(model)
+    if method == "mcem" and any(term.meets for term in model.design.terms):
+        raise ModelError(
+            "Monte Carlo EM is for effects of independent levels, and those of a known covariance are related",
+            hint='Use method="laplace"; a Gaussian model is fitted exactly.',
+        )
     solver = "direct" if is_student or model.priors else choose_solver(model, method, solver)
     if solver == "iterative" and is_gaussian and method == "mcem":
         raise ModelError(
@@ -229,6 +234,8 @@ def best_method(model: Model, solver: str = "auto", options: Options | None = No
         return "mcem"
     if model.family.is_normal:
         return "exact"
+    if any(term.meets for term in model.design.terms):
+        return "laplace"
     from lmeformula.likelihood.quadrature.marginal import reaches
 
     is_free = solver != "iterative" and options in (None, Options())

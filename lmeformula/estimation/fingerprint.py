@@ -15,6 +15,7 @@ import threadpoolctl
 from lmeformula.checkpoint.trees import digest
 from lmeformula.covariance.prior import Prior
 from lmeformula.design.design import Design, ResponseBlock, TermBlock
+from lmeformula.design.relation import Relation
 from lmeformula.em.types import Options
 from lmeformula.family import is_from_table
 from lmeformula.model.compile import Model
@@ -77,6 +78,9 @@ def _tree(value: Any) -> Any:
         return _parts(value)
     if isinstance(value, Prior):
         return value.name
+    if isinstance(value, Relation):
+        root = value.dense_root() if value.triangle is None else value.triangle.data
+        return (value.name, value.levels, root)
     return tuple(map(_tree, value)) if type(value) is tuple else value
 
 

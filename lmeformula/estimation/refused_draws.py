@@ -19,6 +19,8 @@ def refuse(model: Model, reml: bool, solver: str) -> None:
         what = "effects by Student's t distribution"
     elif model.design.shards is not None:
         what = "models over the workers of a cluster"
+    elif any(term.meets for term in model.design.terms):
+        what = "effects of levels with a known covariance"
     elif model.space.own.size and model.space.own.scale.bijector() is None:
         what = "own parameters of the family of which some are held"
     if what:

@@ -62,6 +62,14 @@ def choose_solver(model: Model, method: str, solver: str, memory: float | None =
         raise ModelError(f"there is no solver {solver!r}", hint=f"Solvers: {', '.join(SOLVERS)}.")
     if model.design.shards is not None:
         return _over_workers(method, solver)
+    if any(term.meets for term in model.design.terms):
+        if solver == "iterative":
+            raise ModelError(
+                "the iterative solver is for effects of independent levels, and those of a known covariance "
+                "are related",
+                hint='Leave solver="auto", which is the direct one there.',
+            )
+        return "direct"
     # Chains of several predictors are whitened by a factor.
     by_quadrature = method == "quadrature"
     only_direct = by_quadrature or (model.design.num_predictors > 1 and method == "mcem")

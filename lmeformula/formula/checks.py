@@ -81,7 +81,7 @@ def check_random_terms(formula: ir.FormulaRecord, report: Report) -> None:
     seen: dict[tuple[frozenset[str], str], str] = {}
     spelling: dict[frozenset[str], str] = {}
     for random in formula.random:
-        factor, group = frozenset(random.group.names), group_text(random.group)
+        factor, group = frozenset(random.group.key), group_text(random.group)
         known = spelling.setdefault(factor, group)
         if known != group and not random.block:
             report.warn("aliased_group", random.span, first=known, second=group)

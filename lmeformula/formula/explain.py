@@ -168,7 +168,10 @@ def covariance_words(term: ir.RandomTerm) -> str:
     """Say how the coefficients of a term vary together, and with what tails."""
     tails = ", by Student's t distribution" if term.group.distribution == "student" else ""
     each = f", for each level of {name_text(term.group.by)} by itself" if term.group.by else ""
-    return _covariance_words(term) + tails + each
+    related = (
+        f", related between levels as {name_text(term.group.cov)} says" if term.group.cov else ""
+    )
+    return _covariance_words(term) + tails + each + related
 
 
 def _covariance_words(term: ir.RandomTerm) -> str:

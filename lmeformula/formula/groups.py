@@ -50,7 +50,8 @@ def is_reserved_call(node: ir.Expression | ir.GroupingFactor) -> TypeGuard[ir.Ca
 def reserved_group(call: ir.Call, report: Report) -> ir.GroupingFactor:
     """Return the grouping factor of a reserved call, named by its text after an "@".
 
-    Of brms's arguments of gr() the distribution of the effects is ours as well, and what covariances differ by.
+    Of brms's arguments of gr() the distribution of the effects is ours as well, what covariances differ by, and
+    a known covariance of the levels.
     """
     values(call, report)
     match call.arguments:
@@ -59,6 +60,11 @@ def reserved_group(call: ir.Call, report: Report) -> ir.GroupingFactor:
             ir.Argument(ir.Text("gaussian" | "student" as distribution), "dist"),
         ) if call.function == "gr":
             return ir.GroupingFactor((name,), None, distribution, span=call.span)
+        case (
+            ir.Argument(ir.Column(name), ""),
+            ir.Argument(ir.Column(cov), "cov"),
+        ) if call.function == "gr":
+            return ir.GroupingFactor((name,), cov=cov, span=call.span)
         case (
             ir.Argument(ir.Column(name), ""),
             ir.Argument(ir.Column(by), "by"),

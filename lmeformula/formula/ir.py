@@ -273,14 +273,21 @@ class GroupingFactor:
     `reserved` is the call of a grouping syntax of brms that parses but cannot be fitted, such as
     mm(g, h); `names` is then its text after an "@", and `lf.compile` refuses it by name.
     `distribution` is that of the effects: "gaussian", or "student" of gr(g, dist = "student"). `by` is the
-    column of gr(g, by = a), whose levels have a covariance of their own each; "" without.
+    column of gr(g, by = a), whose levels have a covariance of their own each; "" without. `cov` names the
+    known covariance between the levels of gr(g, cov = A); "" without.
     """
 
     names: tuple[str, ...]
     reserved: Call | None = None
     distribution: str = "gaussian"
     by: str = ""
+    cov: str = ""
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells its levels from those of others: of a known covariance they are all that it has."""
+        return (*self.names, f"cov = {self.cov}") if self.cov else self.names
 
     @property
     def label(self) -> str:

@@ -136,12 +136,24 @@ def distribution(term: ir.RandomTerm, numbers: Sequence[int]) -> str:
     is_student = term.group.distribution == "student"
     family = rf"\mathrm{{t}}_{{\nu_{{{index}}}}}" if is_student else r"\mathcal{N}"
     is_plain = term.covariance.kind == UNSTRUCTURED and not term.block
+    if term.group.cov:
+        return related(term, index, is_plain)
     if term.columns.intercept + len(term.columns.terms) == 1 and is_plain:
         return rf"b_{{{index},j}} &\sim {family}(0, \sigma_{{{index}}}^2)"
     index = text(term.block) if term.block else index
     vectors = ", ".join(rf"\mathbf{{b}}_{{{number},j}}" for number in numbers)
     joint = f"({vectors})" if len(numbers) > 1 else vectors
     drawn = rf"{joint} &\sim {family}(\mathbf{{0}}, \Sigma_{{{index}}})"
+    pattern = covariance(term.covariance, index)
+    return drawn + (rf", \quad {pattern}" if pattern else "")
+
+
+def related(term: ir.RandomTerm, index: str, is_plain: bool) -> str:
+    """Write the distribution of the effects of all levels, between which a covariance is known."""
+    known = rf"\mathbf{{{text(term.group.cov)}}}"
+    if term.columns.intercept + len(term.columns.terms) == 1 and is_plain:
+        return rf"\mathbf{{b}}_{{{index}}} &\sim \mathcal{{N}}(\mathbf{{0}}, \sigma_{{{index}}}^2\,{known})"
+    drawn = rf"\mathbf{{b}}_{{{index}}} &\sim \mathcal{{N}}(\mathbf{{0}}, {known} \otimes \Sigma_{{{index}}})"
     pattern = covariance(term.covariance, index)
     return drawn + (rf", \quad {pattern}" if pattern else "")
 

@@ -85,6 +85,7 @@ def random_record(term: ir.RandomTerm) -> dict[str, object]:
         # Records of Gaussian effects are as they were before there were others.
         **({"distribution": term.group.distribution} if _is_student(term) else {}),
         **({"by": term.group.by} if term.group.by else {}),
+        **({"cov": term.group.cov} if term.group.cov else {}),
     }
 
 

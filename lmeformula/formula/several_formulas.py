@@ -104,7 +104,7 @@ def check_links(named: Sequence[tuple[str, Formula]], *, closed: bool = False) -
                 owners[term.block].append((part, term))
     errors: list[FormulaSyntaxError] = []
     for label, terms in owners.items():
-        same = all(term.group.names == terms[0][1].group.names for _, term in terms)
+        same = all(term.group.key == terms[0][1].group.key for _, term in terms)
         if same and (len(terms) > 1 or (len(named) == 1 and not closed)):
             continue
         part, term = terms[-1]

@@ -172,6 +172,8 @@ def group_text(group: ir.GroupingFactor) -> str:
         return f'gr({names}, dist = "{group.distribution}")'
     if group.by:
         return f"gr({names}, by = {name_text(group.by)})"
+    if group.cov:
+        return f"gr({names}, cov = {name_text(group.cov)})"
     return names
 
 

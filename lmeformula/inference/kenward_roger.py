@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.sparse_factor import SparseFactor
 from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.errors import ModelError
@@ -168,6 +169,11 @@ def _products(fit: FittedModel, data: Sums, directions: list[Direction]) -> _Pro
     covariances = fit.params.covariances
     lambdas = tuple(cholesky_semidefinite(cov / variance) for cov in covariances)
     found = solve_exactly(data, lambdas)
+    if isinstance(found.factor, SparseFactor):
+        raise ModelError(
+            f"Kenward and Roger's matrices of {plan.num_effects:,} related effects would be dense",
+            hint='Use ddf="satterthwaite", or "none".',
+        )
     zvx = found.ZVQ @ data.R / variance
     blocks = plan.split(zvx)
     gram = data.products.times(np.eye(plan.num_effects))

@@ -196,6 +196,7 @@ def variances(
         if not is_first.any() or block.role == "population":
             continue
         values = block.values * is_first
+        values = values * np.sqrt(block.prior_scale)[:, None]
         share = float(np.einsum("na,ab,nb->", values, prior.covariance, values)) / len(of_fixed)
         if len(block.levels) == len(of_fixed) and not has_residual:
             own_rows += share
@@ -240,6 +241,7 @@ def _rows_over_effects(fit: FittedModel) -> Iterator[tuple[RowFamily, float]]:
         if block.role == "population":
             continue
         values = block.values[:, :, None] * np.eye(num_predictors)[list(block.predictors)]
+        values = values * np.sqrt(block.prior_scale)[:, None, None]
         spread += np.einsum("nap,ab,nbq->npq", values, prior.covariance, values, optimize=True)
     eta, spread = (
         linear_predictor(fit, design, with_random=of_population(design))[1:],

@@ -10,6 +10,7 @@ from lmeformula.arguments.kept import KEPT, Kept, given, or_kept, unless_kept
 from lmeformula.design.build import design
 from lmeformula.design.frame import open_frame
 from lmeformula.design.labels import label
+from lmeformula.design.related import relations_of
 from lmeformula.em.types import Options
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.estimation.dispatch import METHODS, estimate
@@ -54,6 +55,7 @@ def update(
     weights: Any = KEPT,
     offset: Any = KEPT,
     frequency: Any = KEPT,
+    covariances: Mapping[str, Any] | Kept = KEPT,
     dtype: str | Kept = KEPT,
     priors: Mapping[str, Any] | Kept | None = KEPT,
     method: str | Kept = KEPT,
@@ -80,6 +82,7 @@ def update(
       functions: functions that the formula may call; those of the fit.
       weights, offset, frequency: the name of a column, or an array for data with as many rows; those of the
         fit.
+      covariances: known covariances of levels; those of the fit for the terms that are left.
       method: that of the fit, but Laplace where that is exact and the changed model has no exact likelihood.
       reml: as the fit.
       solver: "auto", "direct" or "iterative".
@@ -128,7 +131,13 @@ def update(
             frequency = _again(fit, "frequency", recipe.frequency, data)
     made = given(functions=functions, weights=weights, offset=offset, frequency=frequency)
     model = compile(
-        design(changed, data, contrasts=or_kept(contrasts, _contrasts(fit, changed)), **made),
+        design(
+            changed,
+            data,
+            contrasts=or_kept(contrasts, _contrasts(fit, changed)),
+            covariances=or_kept(covariances, relations_of(fit.model.design, changed)),
+            **made,
+        ),
         rule,
         sigma=or_kept(sigma, fit.model.sigma),
         dtype=or_kept(dtype, fit.model.dtype),

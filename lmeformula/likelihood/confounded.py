@@ -76,6 +76,8 @@ def alike(
       >>> found.undetermined
       array([False, False,  True])
     """
+    if plan.is_general:
+        return None
     values = [plan.values(term) for term in range(len(plan.sizes))]
     if sum(each.size for each in values) > MOST_NUMBERS:
         return None

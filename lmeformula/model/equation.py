@@ -203,6 +203,9 @@ def effect_lines(effects: Effects, script: Script) -> Iterator[Line]:
     letter, num_levels = effects.letter, effects.num_levels
     labels = [each.label for each in effects.coefficients]
     symbols = [script.indexed(script.label(label), letter) for label in labels]
+    if effects.relation:
+        yield related_line(effects, symbols, script)
+        return
     if effects.is_correlated:
         drawn = drawn_from(effects, script.covariance(effects.label), script)
         yield Line(f"({', '.join(symbols)})", "~", (drawn,), letter, num_levels)
@@ -220,6 +223,18 @@ def effect_lines(effects: Effects, script: Script) -> Iterator[Line]:
         # A normal distribution is written by its variance, a t by its scale.
         drawn = drawn_from(effects, spread + script.squared * (not effects.has_df), script)
         yield Line(symbol, "~", (drawn,), letter, num_levels)
+
+
+def related_line(effects: Effects, symbols: list[str], script: Script) -> Line:
+    """How the effects of all levels are distributed together, where a covariance between these is known."""
+    known = script.label(effects.relation)
+    if effects.is_correlated:
+        spread = script.covariance(effects.label)
+    else:
+        spread = script.spread(effects.name, effects.label, None) + script.squared
+    drawn = script.function("Normal", f"0, {spread}{script.times}{known}")
+    joined = symbols[0] if len(symbols) == 1 else f"({', '.join(symbols)})"
+    return Line(joined, "~", (drawn,), effects.letter, effects.num_levels)
 
 
 def drawn_from(effects: Effects, spread: str, script: Script) -> str:

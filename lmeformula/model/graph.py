@@ -188,6 +188,8 @@ def latent_node(effects: Effects) -> Node:
         of = f" of ({textwrap.shorten(', '.join(effects.columns), 40, placeholder=' ...')})"
     elif effects.columns != ("Intercept",):
         of = f" of {effects.columns[0]}"
+    if effects.relation:
+        scale += f" x {effects.relation}"
     text = f"{family}0, {scale}), {num_levels:,} level{'s' * (num_levels != 1)}{of}"
     return Node(name, "latent", (num_levels,) if k == 1 else (num_levels, k), text)
 

@@ -18,6 +18,7 @@ from lmeformula.arrays import Floats, Tensor
 from lmeformula.covariance.student import LEAST_FREEDOM
 from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
+from lmeformula.errors import ModelError
 from lmeformula.family import NO_OWN, Family
 from lmeformula.family import family as find_family
 from lmeformula.family.rowwise import weighted_rows
@@ -74,6 +75,10 @@ class Joint:
         shapes = self.distribution.event_shape
         parts = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
         return f"Joint(parts: {parts}; variables: {', '.join(self.variables)})"
+
+
+# Most levels with a known covariance of which a density is worked out: its factor is dense.
+MOST_RELATED = 3000
 
 
 def build_joint(
@@ -181,6 +186,8 @@ def random_effects(
         return student_effects(term, float(sd[0]), part, dtype, freedom)
     if k == 1:
         stddev = positive(sd[0], dtype, f"stddev_{part}")
+        if term.relation is not None:
+            return related_effects(term, stddev, dtype), {f"stddev_{part}": stddev}
         level = tfd.Normal(tf.zeros([], dtype), stddev)
         return tfd.Sample(level, num_levels), {f"stddev_{part}": stddev}
 
@@ -188,6 +195,11 @@ def random_effects(
     stddev = positive(start, dtype, f"stddev_{part}")
     variables = {f"stddev_{part}": stddev}
     if not is_correlated(term):
+        if term.relation is not None:
+            spread = tfp.util.DeferredTensor(
+                stddev, lambda value: tf.linalg.diag(tf.broadcast_to(value, [k])), shape=(k, k)
+            )
+            return related_effects(term, spread, dtype), variables
         level = tfd.Independent(tfd.Normal(tf.zeros([k], dtype), stddev), 1)
         return tfd.Sample(level, num_levels), variables
 
@@ -204,8 +216,41 @@ def random_effects(
         shape=(k, k),
         also_track=stddev,
     )
+    if term.relation is not None:
+        return related_effects(term, factor, dtype), variables
     level = tfd.MultivariateNormalTriL(scale_tril=factor)
     return tfd.Sample(level, num_levels), variables
+
+
+def related_effects(term: TermBlock, spread: Any, dtype: str) -> Distribution:
+    """The effects (l,) or (l, k) of levels with a known covariance, from an sd, or from a factor (k, k).
+
+    Raises:
+      ModelError: if that has no density, or is too large to be dense.
+    """
+    relation = term.relation
+    assert relation is not None
+    count, k = len(term.levels), len(term.columns)
+    if count > MOST_RELATED:
+        raise ModelError(
+            f"the joint distribution of {count:,} related levels would be a dense matrix of as many rows",
+            hint="fit.simulate and fit.predict take them as they are.",
+        )
+    root = relation.dense_root()
+    try:
+        lower = np.linalg.cholesky(root @ root.T)
+    except np.linalg.LinAlgError:
+        raise ModelError(
+            f"the covariance '{relation.name}' is singular: effects with it have no density",
+            hint="fit.simulate draws them.",
+        ) from None
+    known = tf.constant(lower, dtype)
+    if k == 1:
+        factor = tfp.util.DeferredTensor(spread, lambda sd: sd * known, shape=(count, count))
+        return tfd.MultivariateNormalTriL(scale_tril=factor)
+    rows = tf.linalg.LinearOperatorLowerTriangular(known)
+    columns = tf.linalg.LinearOperatorLowerTriangular(spread)
+    return tfd.MatrixNormalLinearOperator(tf.zeros([count, k], dtype), rows, columns)
 
 
 def student_effects(

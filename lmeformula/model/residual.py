@@ -51,6 +51,8 @@ def check_residual(design: Design) -> None:
 
 def _is_apart(design: Design, term: TermBlock, columns: Mask) -> bool:
     """Whether W^-1 is no combination of what the term's parameters change."""
+    if term.meets:
+        return not _is_noise(design, term)
     values, k = term.values, len(term.columns)
     scale = np.sqrt(np.mean(values**2, axis=0))
     scale = np.where(scale > 0.0, scale, 1.0)
@@ -76,6 +78,20 @@ def _is_apart(design: Design, term: TermBlock, columns: Mask) -> bool:
     along = with_noise / size
     reached = np.linalg.lstsq(gram / np.outer(size, size), along, rcond=1e-12)[0] @ along
     return bool(1.0 - reached / float((noise * times) @ noise) > APART)
+
+
+def _is_noise(design: Design, term: TermBlock) -> bool:
+    """Whether effects of related levels are independent in the rows, with the variances of the residuals."""
+    relation, weights = term.relation, design.weights
+    assert relation is not None
+    probe = np.random.default_rng(0).standard_normal(design.n)
+    totals = np.zeros((len(term.levels), len(term.columns)))
+    np.add.at(totals, term.index, term.values * probe[:, None])
+    spread = relation.outward(relation.inward(totals))
+    seen = np.einsum("nk,nk->n", term.values, spread[term.index])
+    noise = probe if weights is None else probe / weights
+    left = seen - noise * (noise @ seen) / (noise @ noise)
+    return bool(left @ left < APART**2 * (seen @ seen))
 
 
 def _refusal(design: Design, term: TermBlock, num_columns: int) -> FormulaDataError:

@@ -82,6 +82,7 @@ class Effects(NamedTuple):
       is_correlated: whether they have correlations.
       has_one_variance: whether all k > 1 of them have the same.
       has_df: whether they have the degrees of freedom of a t distribution.
+      relation: what the known covariance between the levels is called; "" where they are independent.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Effects(NamedTuple):
     is_correlated: bool
     has_one_variance: bool
     has_df: bool
+    relation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,7 @@ def effects_of(design: Design, term: TermBlock, name: str, letter: str) -> Effec
         is_correlated(term),
         k > 1 and bool(term.homogeneous),
         term.prior.has_df,
+        "" if term.relation is None else term.relation.name,
     )
 
 

@@ -150,11 +150,11 @@ def _keep(written: Mapping[str, Sequence[_Written]], re_form: str | None) -> Non
         lacking = [_mark(linked, terms) for terms in written.values()]
         if not all(lacking):
             continue
-        names = linked[0].group.names
+        names = linked[0].group.key
         of_group = [
             missed
             for missed, terms in zip(lacking, written.values(), strict=True)
-            if any(term.linked[0].group.names == names for term in terms)
+            if any(term.linked[0].group.key == names for term in terms)
         ]
         what = f"coefficient {of_group[0]} of" if of_group else "random-effects term"
         known = [
@@ -182,7 +182,7 @@ def _mark(linked: tuple[RandomTerm, ...], terms: Sequence[_Written]) -> str:
             wanted.add("Intercept")
         found: set[str] = set()
         for term in terms:
-            if term.linked[0].group.names != asked.group.names:
+            if term.linked[0].group.key != asked.group.key:
                 continue
             starts = any(part.columns.intercept for part in term.linked)
             for place, column in enumerate(term.columns):

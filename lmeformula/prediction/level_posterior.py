@@ -69,6 +69,7 @@ def level_nodes(fit: FittedModel) -> LevelNodes | None:
         or not fit.model.space.has_normal_priors
         or not has_rows(design)
         or num_effects not in NODES[1]
+        or any(term.meets for term in terms)
         or any(
             term.levels != terms[0].levels or not np.array_equal(term.index, terms[0].index)
             for term in terms
@@ -181,6 +182,7 @@ def moved_means(
     pulls = np.zeros((len(thirds), n))
     pulls[:k] = 0.5 * np.einsum("vkn,vn->kn", thirds, variances.reshape(-1, n))
     shifts = posterior.collected(pulls.reshape(-1, 1))[:, 0]
-    add_effects(moved, rows.terms, posterior.plan.split(shifts))
+    plan = posterior.plan
+    add_effects(moved, rows.terms, plan.natural(plan.split(shifts)))
     readers = stack.mixture.readers
     return moved, np.einsum("vkn,va,vb->nkab", thirds, readers, readers)

@@ -35,7 +35,8 @@ class Loadings:
         found[:, :, : self.num_fixed] = rows.X * reads[:, None]
         if self.posterior is None:
             return found
-        moves = self.posterior.plan.split(self.posterior.moves)
+        plan = self.posterior.plan
+        moves = plan.natural(plan.split(self.posterior.moves))
         for moved, block in zip(moves, rows.terms, strict=True):
             known = block.index >= 0
             of_rows = moved[np.where(known, block.index, 0)]

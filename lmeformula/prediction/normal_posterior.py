@@ -18,10 +18,8 @@ from functools import cached_property
 import numpy as np
 
 from lmeformula.algebra.crossproducts import Layout, layout, model_matrix
-from lmeformula.algebra.factor import Factor
-from lmeformula.algebra.incidence import find_incidence
-from lmeformula.algebra.inverse import leverages
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.meetings import Factored, find_meetings
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import cholesky_semidefinite
@@ -59,7 +57,7 @@ class NormalPosterior:
 
     fit: FittedModel
     weights: Floats
-    factor: Factor
+    factor: Factored
     num_draws = 0
     effective = math.inf
 
@@ -125,7 +123,9 @@ class NormalPosterior:
         about = apply_lambda(self.plan, self.factor.lambdas, self.factor.solve_upper(noise))
         effects = tuple(
             modes + np.moveaxis(part, -1, 0)
-            for modes, part in zip(self.fit.modes, self.plan.split(about), strict=True)
+            for modes, part in zip(
+                self.fit.modes, self.plan.natural(self.plan.split(about)), strict=True
+            )
         )
         return PosteriorDraws(effects, JOINT)
 
@@ -164,7 +164,7 @@ class NormalPosterior:
                 seen = seen - plan.spread(self.crossed)
             found += combined_variances(seen, self.fixed_vcov)
         if plan is not None:
-            found += leverages(plan, self.factor.lambdas, self.factor.inverse().met(plan))
+            found += self.factor.row_variances(plan)
         # Rounding may leave a variance of zero below it.
         return np.maximum(found, 0.0)
 
@@ -245,7 +245,7 @@ def factored(fit: FittedModel, weights: Floats | None = None) -> NormalPosterior
     plan = layout(fit.model.stack.terms)
     lambdas = tuple(cholesky_semidefinite(covariance) for covariance in fit.params.covariances)
     try:
-        return NormalPosterior(fit, weights, find_incidence(plan).factorize(weights, lambdas))
+        return NormalPosterior(fit, weights, find_meetings(plan).factorize(weights, lambdas))
     except np.linalg.LinAlgError:
         raise ModelError(
             "the log density is not concave at the estimates, so that predictions have no intervals",

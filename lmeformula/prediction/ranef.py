@@ -66,10 +66,14 @@ def coef(fit: FittedModel) -> dict[str, pd.DataFrame]:
     for block, modes in zip(fit.model.design.terms, fit.modes, strict=True):
         if block.role == "population":
             continue
-        if block.group not in frames:
+        name = block.group
+        if name in frames and len(frames[name]) != len(block.levels):
+            # The levels of a known covariance, beside those that the data have.
+            name = block.name
+        if name not in frames:
             levels = pd.Index(block.levels, name=block.group)
-            frames[block.group] = pd.DataFrame(fixed, index=levels, dtype=float)
-        frame = frames[block.group]
+            frames[name] = pd.DataFrame(fixed, index=levels, dtype=float)
+        frame = frames[name]
         for column, values in zip(block.columns, modes.T, strict=True):
             if column not in frame:
                 frame[column] = 0.0

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.design.design import Design, NewRows, ResponseBlock
+from lmeformula.design.design import Design, NewRows, ResponseBlock, TermBlock
 from lmeformula.fit import FittedModel, check_single_rows
 from lmeformula.prediction.answers import Target, answered
 from lmeformula.prediction.distribution import (
@@ -198,7 +198,7 @@ def _predictors(
     for place, (block, prior, kept, is_new) in enumerate(
         zip(rows.terms, fit.params.distributions, sampler.kept, sampler.is_new, strict=True)
     ):
-        effects = prior.draws(randoms, len(block.levels))
+        effects = related(block, prior.draws(randoms, len(block.levels)))
         if kept:
             effects[...] = 0.0
         of_rows = effects[:, np.maximum(block.index, 0)]
@@ -210,6 +210,13 @@ def _predictors(
                 of_rows[:, is_unseen] = unseen_effects(block.index[is_unseen], prior, seeds)
         eta += block.added(of_rows, rows.num_predictors)
     return eta
+
+
+def related(block: TermBlock, effects: Floats) -> Floats:
+    """Effects (m, l, k) of a term's levels, from such of independent ones."""
+    if block.relation is None:
+        return effects
+    return np.stack([block.relation.outward(one) for one in effects])
 
 
 def with_drawn(fit: FittedModel, drawn: Floats) -> Design:

@@ -6,6 +6,7 @@ import numpy as np
 
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.meetings import Factored
 from lmeformula.arrays import Floats
 from lmeformula.covariance.chart import pull_of
 from lmeformula.em.types import Geometry, Problem
@@ -70,6 +71,8 @@ def _geometry(
     found = solve_exactly(
         data, tuple(factor / sigma for factor in factors), data.R @ (beta - data.ols)
     )
+    # Effects of independent levels alone are drawn.
+    assert isinstance(found.factor, Factor)
     modes = found.u / sigma
     traces = found.factor.inverse_traces()
     changes = relative_changes(space, psi, factors)
@@ -134,7 +137,7 @@ def _own_only(space: ParamSpace, values: Floats) -> Floats:
 
 
 def _observed_information(
-    data: Sums, space: ParamSpace, psi: Floats, found: Solution[Factor]
+    data: Sums, space: ParamSpace, psi: Floats, found: Solution[Factored]
 ) -> Floats:
     """The average information; within NEAR standard errors of the maximum the observed one.
 

@@ -9,6 +9,7 @@ import numpy as np
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.meetings import Factored
 from lmeformula.algebra.probed import NearFactor, ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.checkpoint.memory import Remembered
@@ -203,7 +204,7 @@ def whitening_root(factor: Factor | NearFactor) -> WhiteningRoot:
 
 
 def whitening_factor(
-    factor: Factor | ProbedFactor, directions: Floats | None = None
+    factor: Factored | ProbedFactor, directions: Floats | None = None
 ) -> Factor | NearFactor:
     """What the sampler's coordinates take away: M, or what stands for it.
 
@@ -211,6 +212,8 @@ def whitening_factor(
       factor: M.
       directions: of what stands for it; with the same ones it moves smoothly with the parameters.
     """
+    # Effects of independent levels alone are drawn.
+    assert isinstance(factor, Factor | ProbedFactor)
     return factor if isinstance(factor, Factor) else factor.near(directions)
 
 

@@ -172,7 +172,7 @@ def _predictor(
             _sum(planner, variables, term_tables(term.columns, variables, build)) for term in linked
         ]
         names = group_columns(group.names, group.reserved)
-        places = planner.groups(names, recipe.groupings[group.names])
+        places = planner.groups(names, recipe.groupings[group.key])
         parts.append(_random(tf.constant(effects[..., None], tf.float64), columns, places))
     return parts
 

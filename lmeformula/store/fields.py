@@ -40,6 +40,7 @@ from lmeformula.store.codec import (
 from lmeformula.store.containers import Array, Each, Levels, Record, Rows, Stacked, record
 from lmeformula.store.formulas import FORMULA
 from lmeformula.store.recipe import Functions, recipe_codec
+from lmeformula.store.relations import RELATION
 
 # Letters are lengths that must agree: n rows, p fixed effects, d parameters, m draws, w watched effects;
 # k coefficients and l levels of one term; f parameters of the family's own, v of its natural values.
@@ -74,10 +75,18 @@ TERM = Record(
         "part_of": maybe(Array(("",), "<i4")),
         "role": choice(get_args(Role)),
         "smooth": TEXT,
+        "relation": maybe(RELATION),
     },
     own=("k",),
     renamed={"distribution": "prior"},
-    later={"parts": 1, "positions": None, "part_of": None, "role": "group", "smooth": ""},
+    later={
+        "parts": 1,
+        "positions": None,
+        "part_of": None,
+        "role": "group",
+        "smooth": "",
+        "relation": None,
+    },
 )
 
 

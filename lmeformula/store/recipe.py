@@ -116,7 +116,7 @@ def recipe_codec(formula: Formula, functions: Functions) -> Record:
     all_calls = {expression_text(c): c for e in expressions(formula) for c in calls(e)}
     variables = {label(v): v for v in predictors(formula)}
     factors = tuple(effect_groups(formula))
-    groups = {group.label: group.names for group in factors}
+    groups = {":".join(group.key): group.key for group in factors}
     groups |= {group.by: (group.by,) for group in factors if group.by}
     memory = Record(
         Memory,
@@ -154,7 +154,7 @@ def check_recipe(recipe: Recipe, formula: Formula, source: Reader) -> None:
             source.refuse(f"what {expression_text(smooth.call)} learned is missing")
     for group in effect_groups(formula):
         by = ((group.by,),) if group.by else ()
-        if any(names not in recipe.groupings for names in (group.names, *by)):
+        if any(names not in recipe.groupings for names in (group.key, *by)):
             source.refuse(f"the levels of {group.label} are missing")
     for variable in predictors(formula):
         column = recipe.memory.columns.get(getattr(variable, "name", ""))

@@ -284,7 +284,7 @@ def _check_predictor(design: Design, source: Reader) -> None:
     if len(design.terms) != len(blocks):
         source.refuse("the terms are not those of the formula")
     for term, written in zip(design.terms, blocks, strict=True):
-        if term.factors != written[0].group.names or not term.levels:
+        if term.factors != written[0].group.key or not term.levels:
             source.refuse("the grouping factors are not those of the formula")
         if (term.covariance, term.homogeneous) not in KNOWN:
             source.refuse(f"there is no covariance structure {term.covariance!r}")
@@ -293,6 +293,13 @@ def _check_predictor(design: Design, source: Reader) -> None:
             term.positions is not None and len(term.positions) * term.parts != len(term.columns)
         ):
             source.refuse(f"the columns of {term.group} are not those of its positions")
+        known = term.relation
+        if ("" if known is None else known.name) != written[0].group.cov or (
+            known is not None and known.levels != term.levels
+        ):
+            source.refuse(
+                f"the covariance of the levels of {term.group} is not that of the formula"
+            )
         own = term.part_of
         has_own = term.parts > 1 and term.role == "group"
         if (own is None) == has_own or len(term.columns) % term.parts:

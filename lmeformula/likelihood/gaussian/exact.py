@@ -8,8 +8,10 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from lmeformula.algebra.crossproducts import CrossProducts
+from lmeformula.algebra.general import Whole
 from lmeformula.algebra.precision import Exact, Precision
 from lmeformula.algebra.small import MOST_EFFECTS, dense_products
+from lmeformula.algebra.sparse_factor import SparseWhole
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.likelihood.ascent import FEW_ROWS, ascend
@@ -236,9 +238,10 @@ def densely(data: Sums) -> Sums | None:
     Returns:
       The same with Z'WZ as one matrix; None where it was so, and with too many effects.
     """
-    if data.dense is not None or data.n * data.plan.num_effects > MOST_DENSE:
+    is_sparse = isinstance(data.products, SparseWhole)
+    if is_sparse or data.dense is not None or data.n * data.plan.num_effects > MOST_DENSE:
         return None
-    assert isinstance(data.products, CrossProducts)
+    assert isinstance(data.products, CrossProducts | Whole)
     dense = dense_products(data.plan, data.products, MOST_CLOSELY)
     return None if dense is None else data._replace(dense=dense)
 

@@ -18,8 +18,8 @@ import scipy.linalg as sl
 from scipy.linalg import lapack
 
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.meetings import Factored
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.likelihood.gaussian.solution import Solution
@@ -233,8 +233,8 @@ def leave_all(plan: Layout, rows: Rows, spread: Floats, solve: Callable[[Floats]
 
 
 def solve_closely(
-    rows: AnyRows, factor: Factor | ProbedFactor, gamma: Floats | None
-) -> Solution[Factor | ProbedFactor]:
+    rows: AnyRows, factor: Factored | ProbedFactor, gamma: Floats | None
+) -> Solution[Factored | ProbedFactor]:
     """Solve for effects and fixed effects from the rows.
 
     Args:

@@ -17,10 +17,13 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import CrossProducts
 from lmeformula.algebra.eliminated import eliminate
-from lmeformula.algebra.factor import Factor, factorize
+from lmeformula.algebra.factor import factorize
+from lmeformula.algebra.general import Whole
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.meetings import Factored
 from lmeformula.algebra.precision import Exact, Precision
 from lmeformula.algebra.probed import ProbedFactor
+from lmeformula.algebra.sparse_factor import SparseWhole
 from lmeformula.arrays import Floats
 from lmeformula.likelihood.gaussian.dense import solve_small, solve_small_closely
 from lmeformula.likelihood.gaussian.from_residuals import (
@@ -42,8 +45,10 @@ P = TypeVar("P", bound=Precision)
 Solved: TypeAlias = Solution[Exact]
 
 
-def precision(data: Sums, lambdas: tuple[Floats, ...]) -> Factor | ProbedFactor:
+def precision(data: Sums, lambdas: tuple[Floats, ...]) -> Factored | ProbedFactor:
     """M at relative covariance factors: factored, or probed where the products are not in blocks."""
+    if isinstance(data.products, Whole | SparseWhole):
+        return data.products.factor(data.plan, lambdas)
     if isinstance(data.products, CrossProducts):
         return factorize(data.plan, data.products, lambdas)
     assert data.signs is not None
@@ -66,7 +71,7 @@ def solve_quickly(
 
 def solve_exactly_quickly(data: Sums, lambdas: tuple[Floats, ...], close: float = CLOSE) -> Solved:
     """The same of products that can be factored, so that nothing is an estimate."""
-    assert isinstance(data.products, CrossProducts)
+    assert isinstance(data.products, CrossProducts | Whole | SparseWhole)
     return cast(Solved, solve_quickly(data, lambdas, close))
 
 
@@ -74,8 +79,8 @@ def solve(
     data: Sums,
     lambdas: tuple[Floats, ...],
     gamma: Floats | None = None,
-    factor: Factor | ProbedFactor | None = None,
-) -> Solution[Factor | ProbedFactor]:
+    factor: Factored | ProbedFactor | None = None,
+) -> Solution[Factored | ProbedFactor]:
     """Solve for the conditional modes, and for the fixed effects unless `gamma` gives them.
 
     Args:
@@ -122,17 +127,17 @@ def solve_exactly(
     data: Sums,
     lambdas: tuple[Floats, ...],
     gamma: Floats | None = None,
-    factor: Factor | None = None,
-) -> Solution[Factor]:
+    factor: Factored | None = None,
+) -> Solution[Factored]:
     """Solve by blocks; see `solve`."""
     found = solve(data, lambdas, gamma, factor)
-    assert isinstance(found.factor, Factor)
-    return cast(Solution[Factor], found)
+    assert not isinstance(found.factor, ProbedFactor)
+    return cast(Solution[Factored], found)
 
 
 def score(
     data: Sums, space: ParamSpace, psi: Floats, reml: bool = False
-) -> tuple[Floats, Solution[Factor | ProbedFactor]]:
+) -> tuple[Floats, Solution[Factored | ProbedFactor]]:
     """The gradient of the marginal log-likelihood at any parameters, by each probe, not profiled.
 
     Args:
@@ -160,7 +165,7 @@ def scores_of(
     data: Sums,
     space: ParamSpace,
     psi: Floats,
-    found: Solution[Factor | ProbedFactor],
+    found: Solution[Factored | ProbedFactor],
     reml: bool = False,
 ) -> Floats:
     """(m, d) the gradient by each probe, from the problem solved at psi; see `score`."""
@@ -187,7 +192,7 @@ def scores_of(
 
 def log_likelihood(
     data: Sums, space: ParamSpace, psi: Floats
-) -> tuple[float, Floats, Solution[Factor]]:
+) -> tuple[float, Floats, Solution[Factored]]:
     """The marginal log-likelihood and its gradient at any parameters, not profiled.
 
     Args:
@@ -203,7 +208,7 @@ def log_likelihood(
     return (
         log_likelihood_of(data, found, space.residual_sd(psi) ** 2),
         scores[0],
-        cast(Solution[Factor], found),
+        cast(Solution[Factored], found),
     )
 
 

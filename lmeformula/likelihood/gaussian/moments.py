@@ -13,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.algebra.crossproducts import CrossProducts
+from lmeformula.algebra.general import Whole
+from lmeformula.algebra.sparse_factor import SparseWhole
 from lmeformula.arrays import Floats
 from lmeformula.covariance.eigen import symmetric_eigen
 from lmeformula.likelihood.gaussian.sums import Sums
@@ -33,6 +35,8 @@ def moment_start(data: Sums, scales: tuple[Floats, ...], sigma: float | None) ->
     Returns:
       (number of terms,) root mean squares over the coefficients of each term, within bounds.
     """
+    if isinstance(data.products, SparseWhole):
+        return np.full(len(scales), USUAL)
     variances = _moments(data)
     noise = variances[-1] if sigma is None else sigma**2
     starts, place = [], 0
@@ -60,7 +64,7 @@ def covariance_start(
       is well inside: then each coefficient starts alike.
     """
     k, p = len(root), len(data.ols)
-    if data.plan.rest or max(k, p if reml else 0) > MOST_TOGETHER:
+    if data.plan.rest or data.plan.is_general or max(k, p if reml else 0) > MOST_TOGETHER:
         return None
     assert isinstance(data.products, CrossProducts)
     back = np.linalg.inv(root)
@@ -99,7 +103,7 @@ def covariance_start(
 def _moments(data: Sums) -> Floats:
     """(m + 1,) unbiased estimates, not always positive, of the m coefficients' variances and sigma^2."""
     plan, products = data.plan, data.products
-    assert isinstance(products, CrossProducts)
+    assert isinstance(products, CrossProducts | Whole)
     counts = [k for _, k in plan.sizes]
     m = sum(counts)
     first = np.cumsum([0, *counts])
@@ -110,7 +114,7 @@ def _moments(data: Sums) -> Floats:
         )
     )
     member = (owner[:, None] == np.arange(m)).astype(float)
-    diagonal = np.concatenate([np.einsum("laa->la", products.lead).ravel(), np.diag(products.rest)])
+    diagonal = products.diagonal
     share = member / np.where(diagonal > 0, diagonal, np.inf)[:, None]
     spread = products.squared().times(member)
     # The direction of the fixed effects in which the totals vary most, as a rule the intercept.

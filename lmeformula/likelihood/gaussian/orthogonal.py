@@ -13,7 +13,7 @@ import numpy as np
 import scipy.linalg as sl
 
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.algebra.incidence import find_incidence
+from lmeformula.algebra.meetings import find_meetings
 from lmeformula.algebra.small import dense_products
 from lmeformula.arrays import Floats
 from lmeformula.likelihood.gaussian.sums import Sums
@@ -89,7 +89,7 @@ def orthogonal(data: Sums) -> Orthogonal:
     plan = _turned(data.plan, whole)
     root = data.rows_here.root
     weights = np.ones(data.n) if root is None else root**2
-    products = find_incidence(plan).products(weights)
+    products = find_meetings(plan).products(weights)
     rows = data.rows_here
     new = data._replace(
         plan=plan,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg as sl
 
-from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.meetings import Factored
 from lmeformula.arrays import Floats, Mask
 from lmeformula.likelihood.gaussian.likelihood import (
     log_likelihood_of,
@@ -51,8 +51,8 @@ def concentrated(
 
 
 def _hold(
-    data: Sums, found: Solution[Factor], held: int, value: float
-) -> tuple[Solution[Factor], float]:
+    data: Sums, found: Solution[Factored], held: int, value: float
+) -> tuple[Solution[Factored], float]:
     """Move the coefficients of Q the shortest way, in the metric of their information, to the held value.
 
     Returns:

@@ -46,7 +46,8 @@ def restricted(data: Sums) -> Sums | None:
         Z = Z - rows.Q @ (rows.Q.T @ Z)
     matrices = tuple(sp.csr_array(Z[:, plan.place(j)]) for j in range(len(plan.sizes)))
     return data._replace(
-        plan=plan.with_matrices(matrices),
+        # What related levels have of independent effects is in these columns.
+        plan=plan._replace(relations=()).with_matrices(matrices),
         ZQ=np.zeros((q, 0)),
         Zy=Z.T @ rows.residual,
         R=np.zeros((0, 0)),

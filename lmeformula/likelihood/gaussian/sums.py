@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout, layout
-from lmeformula.algebra.incidence import find_incidence
+from lmeformula.algebra.meetings import Together, find_meetings
 from lmeformula.algebra.orthogonal import orthogonal
 from lmeformula.algebra.products import Products
 from lmeformula.algebra.small import DenseProducts, dense_products
@@ -43,7 +43,7 @@ class Sums(NamedTuple):
     """
 
     plan: Layout
-    products: CrossProducts | Products
+    products: CrossProducts | Together | Products
     ZQ: Floats
     Zy: Floats
     yy: float
@@ -109,7 +109,7 @@ def prepare(design: Design) -> Carrier:
     rows = Rows(Q, np.zeros(design.n), root, 0.0)
     put_away()
     # Where elements can meet is the design's to say, not the numbers': a column may sum to zero in a level.
-    products = find_incidence(plan).products(np.ones(design.n) if weights is None else weights)
+    products = find_meetings(plan).products(np.ones(design.n) if weights is None else weights)
     none = Sums(
         plan=plan,
         products=products,

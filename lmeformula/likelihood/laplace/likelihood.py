@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.meetings import Factored
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.checkpoint.memory import Memory
@@ -42,7 +42,7 @@ ROUNDING = 2e-16
 # row weights (n,), covariance factors -> M, factored or otherwise made solvable
 # How fits are called whose effects are integrated out, and where their errors are from.
 Method = Literal["exact", "laplace", "quadrature"]
-Factorize: TypeAlias = Callable[[Floats, tuple[Floats, ...]], Factor | ProbedFactor]
+Factorize: TypeAlias = Callable[[Floats, tuple[Floats, ...]], Factored | ProbedFactor]
 
 
 class Beyond(NamedTuple):
@@ -159,7 +159,7 @@ class Mode(NamedTuple):
     eta: Floats
     rows: Slopes
     weights: Floats
-    factor: Factor | ProbedFactor
+    factor: Factored | ProbedFactor
     value: float
     num_steps: int
     pulls: Floats
@@ -234,7 +234,7 @@ def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
 
 def _newton_step(
     problem: Problem, weights: Floats, lambdas: tuple[Floats, ...], gradient: Floats
-) -> tuple[Floats, Factor | ProbedFactor, Floats]:
+) -> tuple[Floats, Factored | ProbedFactor, Floats]:
     """M^-1 times the gradient; where M is indefinite, the density not log-concave, with the weights cut off.
 
     At a mode M is positive definite. Elsewhere Newton's step still rises with the weights cut off at zero.

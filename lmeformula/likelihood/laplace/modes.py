@@ -7,9 +7,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.algebra.factor import Factor
-from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.lambdas import apply_lambda, without_lambda
+from lmeformula.algebra.meetings import Factored, find_meetings
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.family import Depths
@@ -86,7 +85,7 @@ def arrays_of(
       marginal: how effects are integrated out; by default as Laplace did.
     """
     if factorize is None:
-        factorize = find_incidence(plan).factorize
+        factorize = find_meetings(plan).factorize
     stack = model.stack
     rows, way = row_derivatives(model), penalised(marginal.of(model, plan), model)
     return Problem(plan, stack.X, stack.offset, rows, factorize, way)
@@ -160,7 +159,7 @@ def mode_at(model: Model, problem: Problem, psi: Floats, start: Floats) -> Mode:
 
 
 def conditional(
-    factor: Factor | ProbedFactor, u: Floats
+    factor: Factored | ProbedFactor, u: Floats
 ) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
     """Modes (l, k) and approximate covariances (l, k, k) of the random effects, for each term."""
     return factor.effects(u, u), factor.effect_blocks()

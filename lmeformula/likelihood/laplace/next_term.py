@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.meetings import FACTORED
 from lmeformula.arrays import Floats
 from lmeformula.likelihood.laplace.likelihood import Mode, Problem
 
@@ -62,7 +62,7 @@ def next_term(problem: Problem, mode: Mode, bound: float = math.nan, seed: int =
 
 def _pairs(problem: Problem, mode: Mode, draws: Floats) -> list[float]:
     """What each of draws (m, q) says of the term, with the opposite one."""
-    assert isinstance(mode.factor, Factor)
+    assert isinstance(mode.factor, FACTORED)
     plan, at, found = problem.plan, mode.at, []
     all_moved = mode.factor.solve_upper(draws.T)
     all_moves = plan.spread(apply_lambda(plan, at.lambdas, all_moved))

@@ -88,6 +88,8 @@ class Integrand(NamedTuple):
 
 def integrand(model: Model, plan: Layout) -> Integrand | None:
     """What is to be integrated; None where some block is too wide."""
+    if plan.is_general:
+        return None
     found = _separate(model, plan) or _nested(model, plan)
     if found is None:
         return None

@@ -230,6 +230,11 @@ def check_blocks(model: Model) -> None:
     """
     plan = layout(model.stack.terms)
     if integrand(model, plan) is None:
+        if plan.is_general:
+            raise ModelError(
+                "quadrature is for effects that do not hang together, and levels that are related do",
+                hint='Use method="laplace".',
+            )
         widest = blocks_of(model, plan).widest
         raise ModelError(
             f"quadrature is for random effects of which at most {WIDEST} hang together, as those of a level "

@@ -52,6 +52,8 @@ class Levels(NamedTuple):
 def one_factor(terms: tuple[TermBlock, ...]) -> TermBlock | None:
     """The effects of all terms as those of one, where they are of the same levels; None where they are not."""
     first = terms[0]
+    if any(term.meets for term in terms):
+        return None
     if any(term.levels != first.levels for term in terms[1:]):
         return None
     if any(not np.array_equal(term.index, first.index) for term in terms[1:]):
