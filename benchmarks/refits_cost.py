@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable
 
 import lmeformula as lf
+from lmeformula.inference.in_turn import MOST_AT_A_TIME
 from lmeformula.inference.refit import refit_alone
-from lmeformula.inference.refits import MOST_AT_A_TIME, fits_together
+from lmeformula.inference.refits import fits_together
 from lmeformula.prediction.simulate import responses, sampler_of, with_drawn
 
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"

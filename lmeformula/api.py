@@ -25,6 +25,7 @@ from lmeformula.formula.formula import Formula
 from lmeformula.model import Family, Model
 from lmeformula.model import compile as compile_model
 from lmeformula.store.archive import MAX_BYTES
+from lmeformula.watch import shown
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -77,8 +78,10 @@ def estimate(
       target_acceptance: acceptance probability that the steps of nuts are tuned for, 0.8 by default; a higher
         one makes shorter steps, which diverge less.
       max_tree_depth: a trajectory of nuts has at most 2 to this many steps; 10 by default.
-      progress: show the current estimates on standard error while mcem runs; or an object of your own with
-        start(names), update(iteration) and stop().
+      progress: show how far the fit is, on a terminal or in a notebook, once it has taken two seconds; nothing
+        elsewhere, or with False. Or an object of your own with start(names), update(iteration) and stop(),
+        which mcem tells of its iterations. The environment variable LMEFORMULA_PROGRESS=0 turns all displays
+        off, those of the bootstrap, cross-validation and the rest as well.
       strict: raise ConvergenceError where the outcome is not a converged one.
       checkpoint: a folder, which is made, for what a long fit works out: killed at any moment, it goes on from
         there when it is started again by the same call, and ends at the same bits. Each fit needs one of its
@@ -108,7 +111,7 @@ def estimate(
         {"tolerance": tolerance, "max_draws": max_draws, "max_iterations": max_iterations},
         of_nuts,
     )
-    with opened(checkpoint) as folder:
+    with opened(checkpoint) as folder, shown(progress is not False):
         found = estimate_quietly(
             model,
             method=method,
@@ -265,7 +268,7 @@ def fit(
       num_warmup: draws of nuts before those that are kept.
       target_acceptance: what the steps of nuts are tuned for.
       max_tree_depth: of the trajectories of nuts.
-      progress: show the estimates while they are found.
+      progress: show how far reading and fitting are, where somebody looks; see `estimate`.
       strict: raise ConvergenceError where the outcome is not a converged one.
       checkpoint: a folder to go on from when the fit was killed.
     Returns:
@@ -290,7 +293,7 @@ def fit(
         formula = {"mu": formula}
     parsed = parse(formula, double_bar=double_bar)
     # Whether its folder can be written to shows before the data are read.
-    with opened(checkpoint):
+    with opened(checkpoint), shown(progress is not False):
         designed = build_design(
             parsed,
             data,

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "lmeformula"
 
 # A module imports from its own folder and from folders further left; those in one group not from one another.
 LAYERS = (
-    ("errors", "arrays", "streams", "versions"),
+    ("errors", "arrays", "streams", "versions", "watch"),
     ("files",),
     ("arguments",),
     ("checkpoint",),

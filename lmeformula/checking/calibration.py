@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.checking.leave_one_out import LeftOut, leave_one_out
-from lmeformula.checking.redrawn import redrawn
+from lmeformula.checking.redrawn import REDRAWN, redrawn
 from lmeformula.family.record import Arrays
 from lmeformula.fit import FittedModel, of_observations
 from lmeformula.prediction.distribution import chances, draw_rows
 from lmeformula.prediction.predictor import category_names, predicted_at
+from lmeformula.watch import watched
 
 # What is calibrated as a chance.
 CHANCES = ("classes", "shares")
@@ -113,7 +114,8 @@ def calibration(
     family = fit.model.family
     found = leave_one_out(fit)
     if family.categories is not None or family.base.measure in CHANCES:
-        curves = _curves(fit, found, num_bins, level, seed)
+        with watched("calibration", of=REDRAWN):
+            curves = _curves(fit, found, num_bins, level, seed)
         return Calibration(curves, np.zeros(0), 0.0, 0.0, np.zeros(0), level)
     pit = transforms(fit, found, seed)
     n = len(pit)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,27 +14,28 @@ import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints
+from lmeformula.checking.asked_of_folds import FIT_METHODS, metrics_of, what_is_scored
 from lmeformula.checking.fold_predictions import predict_fold, refit_student
 from lmeformula.checking.folds import Folds, check_folds, make_folds
+from lmeformula.checkpoint.journal import piece
+from lmeformula.checkpoint.trees import Tree
 from lmeformula.design.select import select_rows
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
+from lmeformula.estimation.continued import continued
 from lmeformula.estimation.dispatch import estimate
-from lmeformula.estimation.student_effects import refuse
 from lmeformula.fit import FittedModel, not_of_draws
 from lmeformula.inference.comparable import row_weights, same_measure
 from lmeformula.inference.refit import start_from
 from lmeformula.prediction.answers import Target, laid_out
-from lmeformula.prediction.posterior import check_direct
 from lmeformula.prediction.residuals import observed_mean
 from lmeformula.prediction.scores import score
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Column, Table
+from lmeformula.watch import watched
 
-METRICS = ("elpd", "rmse", "ranked")
 # What is predicted for a metric, beside densities.
 SCORED_BY = {"response": "rmse", "prob": "ranked"}
-FIT_METHODS = ("exact", "quadrature", "laplace", "mcem")
 
 
 class Total(NamedTuple):
@@ -205,6 +208,7 @@ class CrossValidation:
     method=kinds.one_of(None, *FIT_METHODS),
     seed=kinds.seed,
     options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
+    checkpoint=kinds.optional(kinds.path),
 )
 @not_of_draws("refits without some rows")
 def cross_validate(
@@ -216,6 +220,7 @@ def cross_validate(
     method: str | None = None,
     seed: int = 0,
     options: Options | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> CrossValidation:
     """Fit a model without each fold of its rows, and score its predictions of that fold.
 
@@ -245,11 +250,14 @@ def cross_validate(
         in blocks of one or two.
       seed: of the division, and of Monte Carlo fits.
       options: of the Monte Carlo EM engine.
+      checkpoint: a folder, which is made, for the folds that are done: killed at any moment, the call goes on
+        after them when it is made again, and ends at the same bits. It is removed at the end.
     Returns:
       The scores.
     Raises:
       ModelError: for an option that is not one of these, folds without which the model could not be fitted,
         or a model of the iterative solver.
+      CheckpointError: if the checkpoint is of another call, damaged, or in use by another process.
     References:
       Vehtari, Gelman, Gabry (2017), Practical Bayesian model evaluation using leave-one-out
       cross-validation and WAIC, Stat. Comput. 27, 1413-1432; Gneiting, Raftery (2007), JASA 102, 359-378.
@@ -269,7 +277,7 @@ def cross_validate(
       True
     """
     began = time.perf_counter()
-    chosen, how = _check(fit, metrics, method)
+    chosen, how = what_is_scored(fit, metrics, method)
     division = folds if isinstance(folds, Folds) else make_folds(fit, folds, by, seed)
     if len(division.of_row) != fit.nobs:
         raise ModelError(
@@ -281,25 +289,37 @@ def cross_validate(
     design, family = fit.model.design, fit.model.family
     response = family.response(design)
     n = fit.nobs
-    possible = _metrics_of(fit)
+    possible = metrics_of(fit)
     kinds = [kind for kind, metric in SCORED_BY.items() if metric in possible]
     log_densities, predicted = np.empty(n), np.full(n, np.nan)
     ranked = np.empty(n) if "ranked" in possible else None
     error, outcomes = 0.0, []
-    for number in range(division.number):
-        held = np.flatnonzero(division.of_row == number)
-        others = np.flatnonzero(division.of_row != number)
-        found = _fit_rows(fit, others, how, seed, options)
-        outcomes.append("" if found.converged else found.outcome.name.lower())
-        rows = select_rows(design, held)
+
+    def scored(number: int) -> Tree:
+        held = division.of_row == number
+        found = _fit_rows(fit, np.flatnonzero(~held), how, seed, options)
         given = tuple(array[held] for array in response)
-        densities, averages = predict_fold(found, rows, given, kinds, seed)
-        log_densities[held] = densities.values
-        error += densities.error
-        if "response" in averages:
-            predicted[held] = averages["response"][:, 0]
-        if ranked is not None:
-            ranked[held] = score(averages["prob"], given[0].astype(np.int64)).each[:, 1]
+        said = predict_fold(found, select_rows(design, np.flatnonzero(held)), given, kinds, seed)
+        outcome = "" if found.converged else found.outcome.name.lower()
+        return outcome, said.densities, said.averages
+
+    asked = (division.of_row, kinds, how, seed)
+    with (
+        continued(checkpoint, "cross-validation", fit, options, asked=asked),
+        watched("cross-validation", division.number, "folds") as watch,
+    ):
+        for number in range(division.number):
+            held = np.flatnonzero(division.of_row == number)
+            outcome, densities, averages = piece("fold", number, partial(scored, number))
+            watch.step()
+            outcomes.append(outcome)
+            log_densities[held] = densities.values
+            error += densities.error
+            if "response" in averages:
+                predicted[held] = averages["response"][:, 0]
+            if ranked is not None:
+                actual = response[0][held].astype(np.int64)
+                ranked[held] = score(averages["prob"], actual).each[:, 1]
     return CrossValidation(
         fit=fit,
         folds=division,
@@ -313,42 +333,6 @@ def cross_validate(
         outcomes=tuple(outcomes),
         seconds=time.perf_counter() - began,
     )
-
-
-def _check(
-    fit: FittedModel, metrics: Sequence[str] | str | None, method: str | None
-) -> tuple[tuple[str, ...], str]:
-    """The metrics and the method, from what was asked."""
-    possible = _metrics_of(fit)
-    asked = (metrics,) if isinstance(metrics, str) else metrics
-    chosen = possible if asked is None else tuple(asked)
-    for name in chosen:
-        if name not in possible:
-            why = f"; {name!r} is of ordered categories" if name in METRICS else ""
-            raise ModelError(
-                f"metrics has {name!r}", hint=f"Choose from {', '.join(possible)}{why}."
-            )
-    how = method
-    if not fit.model.space.has_normal_priors:
-        if how is not None:
-            refuse(how, fit.solver, fit.model.dtype)
-        how = "mcem"
-    if how is None:
-        how = "exact" if fit.model.family.is_normal else fit.marginal.method
-    if not fit.is_factored:
-        raise ModelError(
-            "no cross-validation of a model fitted by the iterative solver",
-            hint="It would be fitted many times over. Fit some of the rows, and predict the others.",
-        )
-    check_direct(fit, "held-out predictions")
-    return tuple(chosen), how
-
-
-def _metrics_of(fit: FittedModel) -> tuple[str, ...]:
-    """Those that the family has: categories without an order have no mean, and only ordered ones have ranks."""
-    if fit.model.family.is_unordered:
-        return METRICS[:1]
-    return METRICS if fit.model.family.categories is not None else METRICS[:2]
 
 
 def _fit_rows(

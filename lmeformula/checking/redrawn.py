@@ -14,6 +14,10 @@ from lmeformula.inference.refit import has_estimates
 from lmeformula.likelihood.laplace.modes import arrays_of, conditional, mode_at
 from lmeformula.model.bounds import off_bounds
 from lmeformula.prediction.simulate import responses, sampler_of, with_drawn
+from lmeformula.watch import step_of
+
+# What a step is for who watches.
+REDRAWN = "drawn responses"
 
 
 def redrawn(fit: FittedModel, count: int, seed: int) -> Iterator[FittedModel]:
@@ -31,6 +35,7 @@ def redrawn(fit: FittedModel, count: int, seed: int) -> Iterator[FittedModel]:
     psi, _ = off_bounds(space, space.to_free(fit.params))
     factorize = find_meetings(plan).factorize
     for drawn in responses(sampler_of(fit), count, seed):
+        step_of(REDRAWN)
         changed = with_drawn(fit, drawn)
         if not has_estimates(fit, changed):
             continue

@@ -262,3 +262,13 @@ def done(name: str, given: Tree, work: Callable[[], T]) -> T:
     if isinstance(found, Failure):
         raise np.linalg.LinAlgError(found.words)
     return found
+
+
+def piece(name: str, given: Tree, work: Callable[[], T]) -> T:
+    """As `done`, for a piece of a call that makes many fits: what goes on within it is not entered."""
+
+    def alone() -> T:
+        with kept_in(None):
+            return work()
+
+    return done(name, given, alone)

@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from lmeformula.arguments import kinds
+from lmeformula.arguments.spelled import said_otherwise
 from lmeformula.arrays import Floats
 from lmeformula.checkpoint.journal import stop
 from lmeformula.em import boundary, iteration, resume, schedule
@@ -23,6 +24,10 @@ from lmeformula.em.types import Info, Iteration, Options, Problem, Solution
 DEFAULTS = Options()
 
 
+@said_otherwise(
+    checkpoint="A run of the engine keeps none. What a formula says is fitted with one: "
+    'lf.fit(..., checkpoint="folder").'
+)
 @kinds.takes(
     problem=kinds.instance(Problem, "Give what lf.em.from_joint or lf.em.from_log_joint returns."),
     options=kinds.instance(Options, "Give lf.em.Options(...)."),

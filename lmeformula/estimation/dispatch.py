@@ -5,6 +5,7 @@ What a method needs is imported where it is taken: an exact fit does not wait fo
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 from lmeformula.algebra.threads import one_blas_thread
@@ -20,10 +21,17 @@ from lmeformula.fit import FittedModel
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
 from lmeformula.startup import import_tensorflow
+from lmeformula.watch import EVALUATIONS, watched
 
 METHODS = ("auto", "exact", "quadrature", "laplace", "mcem", "nuts")
 # Those that integrate effects out.
 INTEGRATING = ("quadrature", "laplace")
+# What is said of a fit that takes its time.
+WATCHED = {
+    "exact": "exact fit",
+    "quadrature": "fit by quadrature",
+    "laplace": "Laplace fit",
+}
 
 
 def estimate(
@@ -146,12 +154,14 @@ def estimate(
                 ),
             )
 
-    if checkpoint is None:
-        return without_shards(run())
-    from lmeformula.estimation.resumed import resumed
+    # Monte Carlo EM has a display of its own.
+    with watched(WATCHED[method], of=EVALUATIONS) if method in WATCHED else nullcontext():
+        if checkpoint is None:
+            return without_shards(run())
+        from lmeformula.estimation.resumed import resumed
 
-    choices = {"method": method, "solver": solver, "seed": seed, "reml": reml}
-    return without_shards(resumed(run, checkpoint, model, settings, choices))
+        choices = {"method": method, "solver": solver, "seed": seed, "reml": reml}
+        return without_shards(resumed(run, checkpoint, model, settings, choices))
 
 
 def _drawn(

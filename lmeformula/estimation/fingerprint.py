@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import fields
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 
+from lmeformula.checkpoint.surroundings import surroundings
 from lmeformula.checkpoint.trees import digest
 from lmeformula.covariance.prior import Prior
 from lmeformula.design.design import Design, ResponseBlock, TermBlock
@@ -20,7 +17,6 @@ from lmeformula.em.types import Options
 from lmeformula.family import is_from_table
 from lmeformula.model.compile import Model
 
-LIBRARIES = ("numpy", "scipy", "tensorflow", "tensorflow-probability")
 # Fields of a design on which no number depends, or that are here by another name.
 LEFT_OUT = (
     "formula", "rows", "num_missing", "reserved", "recipe", "given", "side_by_side", "shards",
@@ -54,9 +50,7 @@ def fingerprint(model: Model, options: Options, choices: Mapping[str, object]) -
     found |= {"dtype": model.dtype, "the fixed sigma": str(model.sigma)}
     found |= {"the priors": str(model.priors.given)}
     found |= {"the start": "by itself" if model.known_start is None else digest(model.known_start)}
-    found |= {library: version(library) for library in LIBRARIES}
-    found |= {"Python": platform.python_version(), "the processor": _processor()}
-    found |= {"the version of lmeformula": _code()}
+    found |= surroundings()
     found |= {CALLED.get(name, name): digest(tree) for name, tree in _parts(design).items()}
     if not is_from_table(model.family.base):
         # Functions of the user's are known by what they do.
@@ -91,19 +85,3 @@ def _density(model: Model) -> tuple[Any, ...]:
     own = space.to_free(model.start)[space.own_slice]
     eta = stack.offset + stack.X @ model.start.beta
     return tuple(row_derivatives(model).slopes(np.asarray(eta), own))
-
-
-def _processor() -> str:
-    """The kind of processor, as far as it tells which of their loops libraries take."""
-    kinds = {
-        one["architecture"] for one in threadpoolctl.threadpool_info() if "architecture" in one
-    }
-    return " ".join([platform.machine(), *sorted(kinds)])
-
-
-def _code() -> str:
-    """A digest of the source of this package: one that is worked on has no other version."""
-    home = Path(__file__).parents[1]
-    return digest(
-        {str(path.relative_to(home)): path.read_bytes() for path in sorted(home.rglob("*.py"))}
-    )

@@ -42,6 +42,7 @@ from lmeformula.likelihood.laplace.limits import held_model
 from lmeformula.likelihood.laplace.modes import conditional, mode_at
 from lmeformula.likelihood.laplace.observed import observed_information
 from lmeformula.model.compile import Model
+from lmeformula.watch import EVALUATIONS, watched
 
 # Monte Carlo EM starts from a Laplace fit by the iterative solver that is this good, in standard errors.
 START_TOLERANCE = 0.1
@@ -98,7 +99,8 @@ def estimate_mcem(
         compiling = beside.submit(_precompile, model, settings, solver)
         rough = options._replace(tolerance=START_TOLERANCE)
         try:
-            start = start_of(model, solver, seed, rough, AT_FIRST)
+            with watched("start of Monte Carlo EM", of=EVALUATIONS):
+                start = start_of(model, solver, seed, rough, AT_FIRST)
         except np.linalg.LinAlgError:
             return failed_fit(model, "mcem", solver, began)
         start_seconds = time.perf_counter() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,10 +15,12 @@ import pandas as pd
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
+from lmeformula.checkpoint.journal import kept_in
 from lmeformula.design.design import Design
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
+from lmeformula.estimation.continued import continued
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.replicates import Together, exactly_together, marginally_together
 from lmeformula.estimation.student_maximum import (
@@ -27,12 +30,14 @@ from lmeformula.estimation.student_maximum import (
     student_units,
 )
 from lmeformula.fit import FittedModel, not_of_draws, of_observations
+from lmeformula.inference.in_turn import Refit, in_turn, refit_of
 from lmeformula.inference.refit import carrier_of, has_estimates, refit_alone, refit_exactly
-from lmeformula.inference.refits import Refit, fits_together, in_turn, refit_of
+from lmeformula.inference.refits import fits_together
 from lmeformula.likelihood.laplace.fit import Care, fit_laplace
 from lmeformula.prediction.intervals import chosen, interval_frame
 from lmeformula.prediction.parameters import parameters
 from lmeformula.prediction.simulate import responses, sampler_of, with_drawn
+from lmeformula.watch import watched
 
 # A design with another response -> what its fit found.
 Alone = Callable[[Design], Refit]
@@ -65,6 +70,7 @@ class Bootstrap(NamedTuple):
     level=kinds.coverage,
     num_refits=kinds.whole(FEWEST, MOST),
     seed=kinds.seed,
+    checkpoint=kinds.optional(kinds.path),
 )
 @not_of_draws("bootstrap intervals")
 def bootstrap_intervals(
@@ -74,6 +80,7 @@ def bootstrap_intervals(
     *,
     num_refits: int = 500,
     seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> pd.DataFrame:
     """Intervals between quantiles of the estimates from responses that the fitted model draws.
 
@@ -86,6 +93,7 @@ def bootstrap_intervals(
       level: coverage.
       num_refits: how many responses to draw.
       seed: of the draws.
+      checkpoint: see `bootstrap`.
     Returns:
       frame: parameter, estimate, lower, upper, note.
     Raises:
@@ -96,7 +104,7 @@ def bootstrap_intervals(
       Davison, Hinkley (1997), Bootstrap Methods and their Application, section 5.3.
     """
     places = chosen(fit, parm)
-    found = bootstrap(fit, num_refits, seed=seed)
+    found = bootstrap(fit, num_refits, seed=seed, checkpoint=checkpoint)
     num_done = len(found.values)
     # Fewer than this, and no estimate is expected beyond each end.
     if num_done < math.ceil(2.0 / (1.0 - level)):
@@ -122,9 +130,17 @@ def bootstrap_intervals(
     return interval_frame([rows[place] for place in places], ends, ["; ".join(notes)] * len(places))
 
 
-@kinds.takes(num_refits=kinds.whole(1, MOST), seed=kinds.seed)
+@kinds.takes(
+    num_refits=kinds.whole(1, MOST), seed=kinds.seed, checkpoint=kinds.optional(kinds.path)
+)
 @of_observations
-def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
+def bootstrap(
+    fit: FittedModel,
+    num_refits: int = 500,
+    *,
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> Bootstrap:
     """Refit a model to responses that it draws at its estimates.
 
     Models are refitted by the method of the fit, by REML where that was; many at once where `refit` does that.
@@ -138,10 +154,14 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
       fit: a fitted model.
       num_refits: how many responses to draw.
       seed: of the draws, and of Monte Carlo refits.
+      checkpoint: a folder, which is made, for the refits that are done: killed at any moment, the call goes on
+        from there when it is made again, and ends at the same bits. It is removed at the end; an interrupt
+        leaves it.
     Returns:
       The estimates; those of the refits so far after an interrupt from the keyboard.
     Raises:
       ModelError: for a fit by the iterative solver, or one that was loaded without its rows.
+      CheckpointError: if the checkpoint is of another call, damaged, or in use by another process.
     Example:
       >>> import lmeformula as lf
       >>> fit = lf.fit("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff"))
@@ -166,9 +186,14 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
                 num_lost += 1
 
     try:
-        with one_blas_thread():
+        with (
+            continued(checkpoint, "bootstrap", fit, num_refits=num_refits, seed=seed),
+            one_blas_thread(),
+            watched("bootstrap", num_refits, "refits") as watch,
+        ):
             together, alone, shift = _refit_method(fit, seed)
             for one in in_turn(together, alone, designs(), with_errors=False):
+                watch.step()
                 if one.converged:
                     found.append(one.values)
                 else:
@@ -235,7 +260,8 @@ def _by_laplace(fit: FittedModel) -> tuple[Together | None, Alone, Floats | None
         together = fits_together(fit)
         if together is not None:
             return together, lambda design: refit_of(refit_alone(fit, design, seed=0)), None
-    first = fit_laplace(fit.model, care=care)
+    with kept_in(None):
+        first = fit_laplace(fit.model, care=care)
     together = marginally_together(fit.model, care, None if first.singular else first.params)
     # On a boundary there is no direction to go.
     start = None if first.singular else first.coordinates

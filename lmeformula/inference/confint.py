@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import pandas as pd
@@ -26,6 +27,7 @@ METHODS = ("wald", "profile", "boot")
     level=kinds.coverage,
     ddf=kinds.optional(kinds.one_of(*DDF)),
     parm=kinds.optional(kinds.names),
+    checkpoint=kinds.optional(kinds.path),
 )
 def confint(
     fit: FittedModel,
@@ -36,6 +38,7 @@ def confint(
     ddf: str | None = None,
     num_refits: int | None = None,
     seed: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> pd.DataFrame:
     """Confidence intervals; see `profile_intervals` and `bootstrap_intervals`.
 
@@ -49,6 +52,8 @@ def confint(
         most Gaussian fits.
       num_refits: how many refits of "boot"; 500 by default.
       seed: of the responses that they are to; 0 by default.
+      checkpoint: a folder, which is made, for what "profile" or "boot" have worked out: killed at any moment,
+        the call goes on from there when it is made again.
     Returns:
       frame: parameter, estimate, lower, upper, note.
     Raises:
@@ -69,6 +74,11 @@ def confint(
             f"intervals by {method!r} have no option {min(given)!r}",
             hint='num_refits and seed are options of method="boot".',
         )
+    if checkpoint is not None and method == "wald":
+        raise ModelError(
+            "intervals by 'wald' take no checkpoint: they are worked out from the fit, in a moment",
+            hint="Leave checkpoint out.",
+        )
     if method == "wald":
         places = chosen(fit, parm)
         rows, tests = parameters(fit), parameter_tests(fit, ddf or "auto", level)
@@ -78,8 +88,8 @@ def confint(
             [note_of(rows[place]) for place in places],
         )
     if method == "profile":
-        return profile_intervals(fit, parm, level)
-    return bootstrap_intervals(fit, parm, level, **given)
+        return profile_intervals(fit, parm, level, checkpoint=checkpoint)
+    return bootstrap_intervals(fit, parm, level, checkpoint=checkpoint, **given)
 
 
 def _of_draws(

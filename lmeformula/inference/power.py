@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,19 +16,23 @@ import scipy.stats
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints
+from lmeformula.checkpoint.journal import piece
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design
 from lmeformula.design.resized import level_of_rows, resized
 from lmeformula.errors import ModelError
+from lmeformula.estimation.continued import continued
 from lmeformula.fit import FittedModel, check_maximum, not_of_draws, of_observations
+from lmeformula.inference.in_turn import Refit, in_turn, refit_of
 from lmeformula.inference.power_record import Point, Power
 from lmeformula.inference.refit import has_estimates, refit_alone
-from lmeformula.inference.refits import Refit, fits_together, in_turn, refit_of
+from lmeformula.inference.refits import fits_together
 from lmeformula.inference.satterthwaite import satterthwaite
 from lmeformula.likelihood.singular import any_singular, column_roots
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params, param_space
 from lmeformula.prediction.simulate import responses, sampler_of, with_drawn
+from lmeformula.watch import watched
 
 TESTS = ("wald", "lrt", "satterthwaite")
 MOST_SIMS = 10_000_000
@@ -40,6 +46,7 @@ MOST_SIMS = 10_000_000
     level=kinds.significance,
     num_sims=kinds.whole(1, MOST_SIMS),
     seed=kinds.seed,
+    checkpoint=kinds.optional(kinds.path),
 )
 @of_observations
 @not_of_draws("powers of tests")
@@ -56,6 +63,7 @@ def power(
     level: float = 0.05,
     num_sims: int = 1000,
     seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Power:
     """How often a test finds a fixed effect, in responses that a model draws.
 
@@ -84,6 +92,8 @@ def power(
       num_sims: how many responses are drawn at each size. The standard error of a power of one half is
         0.5 / sqrt(num_sims).
       seed: of the draws.
+      checkpoint: a folder, which is made, for the fits that are done: killed at any moment, the call goes on
+        after them when it is made again, and ends at the same bits. It is removed at the end.
     Returns:
       The power, its Monte Carlo interval, `to_frame()` and `plot()`.
     Raises:
@@ -117,18 +127,25 @@ def power(
         else resized(design, along, count, each)
         for count, each in itertools.product(groups, rows)
     }
+    asked = (names, test, sizes, groups, rows, along, params, level, num_sims, seed)
     points = []
-    for made, given in itertools.product(designs.values(), sizes):
-        at = start
-        if given is not None:
-            beta = start.beta.copy()
-            beta[places[0]] = given
-            at = start._replace(beta=beta)
-        shown = float(at.beta[places[0]]) if len(places) == 1 else math.nan
-        truth = _truth(fit, made, at)
-        counts = _count(truth, test, places, level, num_sims, seed)
-        num_levels = len(np.unique(level_of_rows(made, along)))
-        points.append(Point(shown, num_levels, made.n, num_sims, *counts))
+    total = len(designs) * len(sizes)
+    with (
+        continued(checkpoint, "power", fit, asked=asked),
+        watched("power", total, "sizes") as watch,
+    ):
+        for made, given in itertools.product(designs.values(), sizes):
+            at = start
+            if given is not None:
+                beta = start.beta.copy()
+                beta[places[0]] = given
+                at = start._replace(beta=beta)
+            shown = float(at.beta[places[0]]) if len(places) == 1 else math.nan
+            truth = _truth(fit, made, at)
+            counts = _count(truth, test, places, level, num_sims, seed)
+            num_levels = len(np.unique(level_of_rows(made, along)))
+            points.append(Point(shown, num_levels, made.n, num_sims, *counts))
+            watch.step()
     return Power(names, test, level, along, tuple(points))
 
 
@@ -310,7 +327,10 @@ def _count(
     every = responses(sampler_of(truth), num_sims, seed)
     with one_blas_thread():
         if test == "satterthwaite":
-            p_values = [_by_freedom(truth, one, places) for one in designs(truth, every)]
+            p_values = [
+                piece("test", one.y, partial(_by_freedom, truth, one, places))
+                for one in designs(truth, every)
+            ]
         elif test == "lrt":
             less, (first, again) = _without(truth, places), itertools.tee(every)
             both = zip(

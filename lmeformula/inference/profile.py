@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,10 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.axes import BLUE, GREY, ORANGE, axes_of_panels, lighten, panels
+from lmeformula.checkpoint.journal import kept_in, piece
+from lmeformula.checkpoint.trees import Tree
 from lmeformula.errors import ModelError
+from lmeformula.estimation.continued import continued
 from lmeformula.fit import FittedModel, not_of_draws
 from lmeformula.inference.profile_likelihoods import has_profile, slice_of
 from lmeformula.inference.profile_surface import Slice
@@ -26,12 +31,12 @@ from lmeformula.prediction.parameters import Parameter
 from lmeformula.text.names import drawn
 from lmeformula.text.render import to_text
 from lmeformula.text.table import Kind, Table, columns_of
+from lmeformula.watch import watched
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-T = TypeVar("T")
 # A profile has points at these steps of zeta.
 SPACING = 0.5
 # The columns of intervals as they are headed and written.
@@ -158,10 +163,18 @@ class Profile:
         return to_text(Table(title, columns_of(frame.itertuples(), headings)))
 
 
-@kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
+@kinds.takes(
+    parm=kinds.optional(kinds.names),
+    level=kinds.coverage,
+    checkpoint=kinds.optional(kinds.path),
+)
 @not_of_draws("profiles")
 def profile(
-    fit: FittedModel, parm: Sequence[str] | str | None = None, level: float = 0.99
+    fit: FittedModel,
+    parm: Sequence[str] | str | None = None,
+    level: float = 0.99,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Profile:
     """Profile the likelihood of some parameters.
 
@@ -174,21 +187,33 @@ def profile(
       parm: parameter names, one or several; by default all that have a profile: correlations that hang on
         several parameters of their structure, as those of `toep` beyond the first, have none.
       level: coverage that the points reach out to.
+      checkpoint: a folder, which is made, for the parameters that are done: killed at any moment, the call goes
+        on after them when it is made again, and ends at the same bits. It is removed at the end.
     Returns:
       The profiles.
     Raises:
       ModelError: for a parameter or a method that cannot be profiled, or if the fit is not at the maximum.
+      CheckpointError: if the checkpoint is of another call, damaged, or in use by another process.
     """
     cut = cutoff(level)
     targets = [*np.arange(SPACING, cut - 0.5 * SPACING, SPACING), cut]
-    found = _explored(fit, parm, lambda cross, ridge: _profile(cross, ridge, targets))
-    return Profile(tuple(found), fit.reml, level)
+    with continued(checkpoint, "profile", fit, parm=parm, level=level):
+        found = _explored(fit, parm, lambda cross, ridge: _profile(cross, ridge, targets))
+    return Profile(tuple(ParameterProfile(*each) for each in found), fit.reml, level)
 
 
-@kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
+@kinds.takes(
+    parm=kinds.optional(kinds.names),
+    level=kinds.coverage,
+    checkpoint=kinds.optional(kinds.path),
+)
 @not_of_draws("profile intervals")
 def profile_intervals(
-    fit: FittedModel, parm: Sequence[str] | str | None = None, level: float = 0.95
+    fit: FittedModel,
+    parm: Sequence[str] | str | None = None,
+    level: float = 0.95,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> pd.DataFrame:
     """Intervals of the values whose profile log-likelihood is not significantly below the maximum.
 
@@ -200,6 +225,7 @@ def profile_intervals(
       parm: parameter names, one or several; by default all that have a profile: correlations that hang on
         several parameters of their structure, as those of `toep` beyond the first, have none.
       level: coverage.
+      checkpoint: see `profile`.
     Returns:
       frame: parameter, estimate, lower, upper, note. A bound of the parameter (an sd of zero, a correlation
         of 1) is the end where the log-likelihood does not fall far enough before it.
@@ -207,27 +233,30 @@ def profile_intervals(
       ModelError: as `profile`.
     """
     cut = cutoff(level)
-    found = _explored(fit, parm, lambda cross, ridge: _interval(cross, ridge, cut))
+    with continued(checkpoint, "profile intervals", fit, parm=parm, level=level):
+        found = _explored(fit, parm, lambda cross, ridge: _interval(cross, ridge, cut))
     rows, ends, notes = zip(*found, strict=True) if found else ((), (), ())
     return interval_frame(rows, ends, notes)
 
 
 def _explored(
-    fit: FittedModel, parm: Sequence[str] | str | None, explore: Callable[[Slice, Ridge], T]
-) -> list[T]:
-    """What is found along the ridge of each parameter.
+    fit: FittedModel, parm: Sequence[str] | str | None, explore: Callable[[Slice, Ridge], Tree]
+) -> list[tuple[Any, ...]]:
+    """Each parameter, and what is found along its ridge.
 
     Raises:
       ModelError: if the log-likelihood is higher somewhere than at the fit.
     """
     found = []
-    with one_blas_thread():
-        for index in chosen(fit, parm):
-            if parm is None and not has_profile(fit, index):
-                continue
-            cross = slice_of(fit, index)
+    asked = [each for each in chosen(fit, parm) if parm is not None or has_profile(fit, each)]
+    with one_blas_thread(), watched("profile", len(asked), "parameters") as watch:
+        for index in asked:
+            with kept_in(None):
+                cross = slice_of(fit, index)
             try:
-                found.append(explore(cross, Ridge(cross.surface)))
+                along = piece("profile", index, partial(_along, explore, cross))
+                found.append((cross.parameter, *along))
+                watch.step()
             except HigherGroundError as error:
                 raise ModelError(
                     f"the log-likelihood is higher by {error.args[0]:.3g} at other values of "
@@ -236,6 +265,10 @@ def _explored(
                     "again.",
                 ) from None
     return found
+
+
+def _along(explore: Callable[[Slice, Ridge], Tree], cross: Slice) -> Tree:
+    return explore(cross, Ridge(cross.surface))
 
 
 def note_of(parameter: Parameter, touches: bool, is_sound: bool) -> str:
@@ -249,7 +282,8 @@ def note_of(parameter: Parameter, touches: bool, is_sound: bool) -> str:
     return ""
 
 
-def _profile(cross: Slice, ridge: Ridge, targets: Sequence[float]) -> ParameterProfile:
+def _profile(cross: Slice, ridge: Ridge, targets: Sequence[float]) -> Tree:
+    """What `ParameterProfile` has beside the parameter."""
     sides: list[list[Stop]] = []
     bounded = []
     for sign, limit in zip((-1.0, 1.0), cross.surface.limits, strict=True):
@@ -273,11 +307,11 @@ def _profile(cross: Slice, ridge: Ridge, targets: Sequence[float]) -> ParameterP
     rises = bool((np.diff(zeta) > 0).all()) and all(stop.settled for stop in stops) and not lost
     if values[0] > values[-1]:
         values, zeta, slopes, bounded = values[::-1], -zeta[::-1], slopes[::-1], bounded[::-1]
-    return ParameterProfile(cross.parameter, values, zeta, slopes, (bounded[0], bounded[1]), rises)
+    return values, zeta, slopes, (bounded[0], bounded[1]), rises
 
 
-def _interval(cross: Slice, ridge: Ridge, cut: float) -> tuple[Parameter, tuple[float, float], str]:
-    """A parameter, the ends of its interval, and what a reader should know of it."""
+def _interval(cross: Slice, ridge: Ridge, cut: float) -> tuple[tuple[float, float], str]:
+    """The ends of a parameter's interval, and what a reader should know of it."""
     stops = [
         ridge.summit if ridge.summit.at == limit else ridge.seek(target)
         for target, limit in zip((-cut, cut), cross.surface.limits, strict=True)
@@ -286,7 +320,7 @@ def _interval(cross: Slice, ridge: Ridge, cut: float) -> tuple[Parameter, tuple[
     lower, upper = reversed(ends) if ends[0] > ends[1] else ends
     is_sound = all(stop.settled for stop in stops)
     note = note_of(cross.parameter, lower == cross.parameter.bounds[0], is_sound)
-    return cross.parameter, (lower, upper), note
+    return (lower, upper), note
 
 
 def _draw(profile: ParameterProfile, ax: Axes, lower: float, upper: float) -> None:

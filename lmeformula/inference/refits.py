@@ -2,62 +2,40 @@
 
 from __future__ import annotations
 
-import itertools
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Mask
+from lmeformula.checkpoint.folder import opened
+from lmeformula.checkpoint.trees import digest
 from lmeformula.design.design import Design
 from lmeformula.design.frame import is_frame, open_frame
 from lmeformula.design.respond import with_response
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.errors import FormulaDataError, ModelError
-from lmeformula.estimation.replicates import Together, exactly_together, marginally_together
+from lmeformula.estimation.continued import continued
+from lmeformula.estimation.replicates import (
+    Together,
+    exactly_together,
+    marginally_together,
+)
+from lmeformula.estimation.resumed import resumed
 from lmeformula.fit import FittedModel, not_of_draws
+from lmeformula.inference.in_turn import Refit, in_turn, refit_of, response_of
 from lmeformula.inference.refit import carrier_of, check_refit, refit_alone, start_from
 from lmeformula.likelihood.laplace.fit import Care
+from lmeformula.watch import watched
 
 if TYPE_CHECKING:
     from lmeformula.em.progress import Progress
-
-# Most responses that are fitted between two places where the user can stop it and keep those that are done.
-MOST_AT_A_TIME = 1000
-
-
-class Refit(NamedTuple):
-    """What a fit to one of many responses found.
-
-    Attributes:
-      values: (d,) estimates, on the reporting scale.
-      fixed_vcov: (p, p) covariance of the fixed effects.
-      loglik: the log-likelihood, or the restricted one.
-      outcome: how it ended.
-      singular: whether a covariance of random effects is singular.
-    """
-
-    values: Floats
-    fixed_vcov: Floats
-    loglik: float
-    outcome: Outcome
-    singular: bool
-
-    @property
-    def converged(self) -> bool:
-        """Whether the estimates are the maximum-likelihood ones."""
-        return self.outcome.converged
-
-    @property
-    def stderr(self) -> Floats:
-        """(p,) standard errors of the fixed effects."""
-        return np.sqrt(np.maximum(np.diag(self.fixed_vcov), 0.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -158,6 +136,7 @@ class Refits:
     seed=kinds.seed,
     progress=kinds.optional(kinds.display),
     options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
+    checkpoint=kinds.optional(kinds.path),
 )
 @not_of_draws("refits")
 def refit(
@@ -167,6 +146,7 @@ def refit(
     seed: int = 0,
     options: Options | None = None,
     progress: Progress | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> FittedModel | Refits:
     """Fit a model to another response, or to many, by the same method, from the estimates at hand.
 
@@ -185,12 +165,15 @@ def refit(
       seed: of Monte Carlo fits.
       options: of the Monte Carlo EM engine.
       progress: shown the iterations of the engine.
+      checkpoint: a folder, which is made, for what was worked out: killed at any moment, the call goes on from
+        there when it is made again, and ends at the same bits. It is removed at the end.
     Returns:
       The fit; that of `lmeformula.fit` to data with this response. Of many responses the record of them:
       estimates, standard errors of fixed effects, log-likelihoods and outcomes, `to_frame()`, and `[i]`.
     Raises:
       FormulaDataError: if the values do not fit the rows or the first response's kind; before any is fitted.
       ModelError: if the family does not take them, or one of its categories is not among them.
+      CheckpointError: if the checkpoint is of another call, damaged, or in use by another process.
     Example:
       >>> import lmeformula as lf
       >>> fitted = lf.fit("Reaction ~ Days + (Days|Subject)", lf.datasets.load("sleepstudy"))
@@ -203,10 +186,22 @@ def refit(
     """
     began = time.perf_counter()
     if _is_many(fit, y):
-        return refit_each(fit, y, seed=seed, options=options)
+        return refit_each(fit, y, seed=seed, options=options, checkpoint=checkpoint)
     design = with_response(fit.model.design, y)
     check_refit(fit, design)
-    found = refit_alone(fit, design, seed, options, progress)
+
+    def run() -> FittedModel:
+        return refit_alone(fit, design, seed, options, progress)
+
+    with opened(checkpoint) as folder:
+        if folder is None:
+            found = run()
+        else:
+            settings = Options() if options is None else options
+            choices = {"the call": "refit", "seed": seed, "method": fit.method, "reml": fit.reml}
+            choices |= {"solver": fit.solver, "the estimates": digest(fit.param_values)}
+            model = replace(fit.model, design=design)
+            found = resumed(run, folder, model, settings, choices)
     return replace(found, seconds=found.seconds._replace(total=time.perf_counter() - began))
 
 
@@ -220,7 +215,12 @@ def _is_many(fit: FittedModel, y: Any) -> bool:
 
 
 def refit_each(
-    fit: FittedModel, Y: Any, *, seed: int = 0, options: Options | None = None
+    fit: FittedModel,
+    Y: Any,
+    *,
+    seed: int = 0,
+    options: Options | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Refits:
     """Fit a model to the columns of a table or an array (n, m), which are looked at before any is fitted.
 
@@ -229,6 +229,7 @@ def refit_each(
       Y: the responses, each as `refit` takes one.
       seed: of Monte Carlo fits.
       options: of the Monte Carlo EM engine.
+      checkpoint: see `refit`.
     Raises:
       FormulaDataError: if values do not fit the rows or the first response's kind.
       ModelError: if the family does not take them, or one of its categories is not among them.
@@ -254,7 +255,16 @@ def refit_each(
         except (FormulaDataError, ModelError) as error:
             raise type(error)(f"in column {label!r}: {error.problem}", hint=error.hint) from None
         designs.append(design)
-    return Refits.of(fit, list(refitted(fit, designs, seed=seed, options=options)), labels)
+    given = tuple(map(response_of, designs))
+    found = []
+    with (
+        continued(checkpoint, "refit", fit, options, seed=seed, responses=given),
+        watched("refits", len(designs), "responses") as watch,
+    ):
+        for one in refitted(fit, designs, seed=seed, options=options):
+            found.append(one)
+            watch.step()
+    return Refits.of(fit, found, labels)
 
 
 def refitted(
@@ -276,67 +286,6 @@ def refitted(
     """
     yield from in_turn(
         fits_together(fit), lambda one: refit_of(refit_alone(fit, one, seed, options)), designs
-    )
-
-
-def in_turn(
-    together: Together | None,
-    alone: Callable[[Design], Refit],
-    designs: Iterable[Design],
-    *,
-    with_errors: bool = True,
-) -> Iterator[Refit]:
-    """Fits to several responses at once, and to those alone that these do not settle.
-
-    Args:
-      together: fits to several; None where all are fitted alone.
-      alone: fits to one.
-      designs: a design with those responses; an interrupt that comes from where they are made leaves those
-        before it to be fitted.
-      with_errors: whether standard errors are asked for, where they cost much, and where a fit without end
-        comes to.
-    Yields:
-      What the fits found, in the order of the responses.
-    """
-    if together is None:
-        yield from map(alone, designs)
-        return
-    left, stopped = iter(designs), None
-    while stopped is None:
-        some: list[Design] = []
-        try:
-            # Those before an interrupt stay in the list.
-            some.extend(itertools.islice(left, min(MOST_AT_A_TIME, together.at_a_time)))
-        except KeyboardInterrupt as interrupt:
-            stopped = interrupt
-        if not some:
-            break
-        with one_blas_thread():
-            found = together(some, with_errors)
-        for place, design in enumerate(some):
-            is_endless = bool(found.is_endless[place])
-            if not found.found[place] and (with_errors or not is_endless):
-                yield alone(design)
-                continue
-            yield Refit(
-                found.values[place],
-                found.fixed_vcov[place],
-                float(found.logliks[place]),
-                Outcome.SEPARATION if is_endless else Outcome.CONVERGED,
-                bool(found.singular[place]),
-            )
-    if stopped is not None:
-        raise stopped
-
-
-def refit_of(found: FittedModel) -> Refit:
-    """What is kept of a fit."""
-    return Refit(
-        found.param_values,
-        found.fixed_vcov,
-        found.loglik.value,
-        found.outcome,
-        found.singular,
     )
 
 

@@ -13,6 +13,7 @@ from lmeformula.checkpoint.memory import Memory, Nothing
 from lmeformula.checkpoint.trees import Tree, digest
 from lmeformula.errors import CheckpointError
 from lmeformula.likelihood.evaluation import Evaluation
+from lmeformula.watch import EVALUATIONS, step_of
 
 Evaluate = Callable[[Floats], Evaluation]
 
@@ -65,6 +66,7 @@ class Resumable:
 
     def __call__(self, coordinates: Floats) -> Evaluation:
         """The likelihood there, evaluated or recalled."""
+        step_of(EVALUATIONS)
         journal = current()
         if journal is None:
             return self._evaluate(coordinates)

@@ -19,10 +19,11 @@ from lmeformula.design.design import row_labels
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.requested import Requested, parts
-from lmeformula.rows import like, parquet_file, parquet_target
+from lmeformula.rows import like, parquet_file, parquet_target, source_of
 from lmeformula.rows.files import is_read_from
 from lmeformula.rows.machine import GIB, machine_memory
 from lmeformula.rows.written import check_replaced
+from lmeformula.watch import watched
 
 # In pandas, or a pyarrow table.
 Answer: TypeAlias = Any
@@ -52,15 +53,30 @@ def answered(
       ModelError: if an answer in memory does not fit there.
       OSError: if the file cannot be written.
     """
-    if to is None:
-        return _together((work(asked), asked.index) for asked in blocks)
-    target = parquet_target(to)
-    _check_is_other(target, newdata)
-    check_replaced(target)
-    with parquet_file(target) as write:
-        for asked in blocks:
-            write(_as_table(work(asked), asked.has_labels))
+    with watched("answers", _num_rows(newdata), "rows") as watch:
+
+        def worked(asked: Requested) -> Answer:
+            found = work(asked)
+            watch.step(len(asked.index))
+            return found
+
+        if to is None:
+            return _together((worked(asked), asked.index) for asked in blocks)
+        target = parquet_target(to)
+        _check_is_other(target, newdata)
+        check_replaced(target)
+        with parquet_file(target) as write:
+            for asked in blocks:
+                write(_as_table(worked(asked), asked.has_labels))
     return like(newdata, target)
+
+
+def _num_rows(newdata: object) -> int | None:
+    """How many rows there are, where that is known before they are read."""
+    if isinstance(newdata, str | os.PathLike):
+        source = source_of(newdata)
+        return None if source is None else source.num_rows
+    return len(newdata) if isinstance(newdata, pd.DataFrame) else None
 
 
 def laid_out(fit: FittedModel, columns: Mapping[str, Any], to: Target) -> Any:

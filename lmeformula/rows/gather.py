@@ -12,6 +12,7 @@ from lmeformula.rows.dictionaries import Orders, with_named_levels
 from lmeformula.rows.machine import GIB, machine_memory
 from lmeformula.rows.poured import InFile, Poured
 from lmeformula.rows.source import Source, reading
+from lmeformula.watch import watched
 
 # Dictionaries of the blocks of a column are put together when there are so many: each has its own copy of
 # the names.
@@ -89,8 +90,10 @@ def _gathered(source: Source, wanted: list[str], row_bytes: RowBytes, files: Exi
     texts: set[str] = set()
     orders = Orders()
     num_rows = 0
+    watch = files.enter_context(watched(f"reading {source.name}", source.num_rows, "rows"))
     for block in _blocks(source, wanted):
         num_rows += block.num_rows
+        watch.step(block.num_rows)
         for place, name in enumerate(wanted):
             column = block.column(place)
             if _is_text(column.type):

@@ -12,6 +12,7 @@ from lmeformula.errors import FormulaDataError
 from lmeformula.rows.dictionaries import Orders
 from lmeformula.rows.gather import compact
 from lmeformula.rows.source import Source, reading
+from lmeformula.watch import watched
 
 # Rows are merged where at most so many of the first ones are distinct.
 MOST_DISTINCT, FIRST = 0.5, 200_000
@@ -49,9 +50,13 @@ def merged(source: Source, names: list[str], frequency: str | None = None) -> Me
     num_rows = num_held = 0
     last = FEWEST
     orders = Orders()
-    with reading(source.name, f"What was asked for: the columns {', '.join(names)}."):
+    with (
+        reading(source.name, f"What was asked for: the columns {', '.join(names)}."),
+        watched(f"reading {source.name}", source.num_rows, "rows") as watch,
+    ):
         wanted = [*names, *([] if frequency is None else [frequency])]
         for block in source.blocks(wanted):
+            watch.step(block.num_rows)
             columns = [compact(block.column(place)) for place in range(len(names))]
             for name, column in zip(names, columns, strict=True):
                 orders.check(name, column)

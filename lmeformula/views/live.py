@@ -1,4 +1,4 @@
-"""View stage: the progress of a Monte Carlo EM run, live on a terminal; or the choice of plain lines."""
+"""View stage: the progress of a Monte Carlo EM run, live on a terminal; or the choice of one line."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from rich.text import Text
 
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Iteration
-from lmeformula.views.progress import PlainProgress, excess, rule, share_covered
+from lmeformula.views.progress import LineProgress, excess, rule, share_covered
+from lmeformula.watch import PATIENCE
 
 SHOWN = 12  # parameters shown while the fit runs
 
 
 def progress_display(tolerance: float, stream: TextIO | None = None) -> Progress:
-    """Choose the display: live on a terminal, plain lines elsewhere.
+    """Choose the display: live on a terminal, a line in a notebook, nothing elsewhere.
 
     Args:
       tolerance: the Monte Carlo error, in standard errors, at which the run may stop.
@@ -33,7 +34,7 @@ def progress_display(tolerance: float, stream: TextIO | None = None) -> Progress
     stream = sys.stderr if stream is None else stream
     console = Console(file=stream)
     is_live = console.is_terminal
-    return LiveProgress(console, tolerance) if is_live else PlainProgress(stream, tolerance)
+    return LiveProgress(console, tolerance) if is_live else LineProgress(tolerance)
 
 
 class LiveProgress:
@@ -48,17 +49,17 @@ class LiveProgress:
         self._live: Live | None = None
 
     def start(self, names: Sequence[str]) -> None:
-        """Open the display."""
+        """Begin the clock: a run that is soon at its end shows nothing."""
         self._names = tuple(names)
         self._began = time.monotonic()
-        waiting = Text("Monte Carlo EM: compiling the first iteration ...", style="dim")
-        self._live = Live(waiting, console=self._console, auto_refresh=False, redirect_stdout=False)
-        self._live.start(refresh=True)
 
     def update(self, iteration: Iteration) -> None:
         """Redraw for one finished iteration."""
         if math.isnan(self._first_excess):
             self._first_excess = excess(iteration, self._tolerance)
+        if self._live is None and time.monotonic() - self._began >= PATIENCE:
+            self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False)
+            self._live.start()
         if self._live is not None:
             self._live.update(self.render(iteration), refresh=True)
 

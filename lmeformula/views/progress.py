@@ -1,16 +1,14 @@
-"""View stage: the progress of a Monte Carlo EM run in plain lines, and how far it has come."""
+"""View stage: the progress of a Monte Carlo EM run in a line, and how far it has come."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
-from typing import TextIO
+from contextlib import ExitStack
 
 from lmeformula.em.schedule import NEGLIGIBLE
 from lmeformula.em.types import Iteration
-
-PLAIN_INTERVAL = 5.0  # seconds between two lines where there is no terminal
+from lmeformula.watch import Watch, watched
 
 
 def excess(iteration: Iteration, tolerance: float) -> float:
@@ -51,43 +49,31 @@ def share_covered(first: float, current: float) -> float:
     return min(max(math.log(first / current) / math.log(first), 0.0), 1.0)
 
 
-class PlainProgress:
-    """Writes a line for the first iteration, then one every few seconds, then one for the last."""
+class LineProgress:
+    """One line, where somebody looks: see `watched`."""
 
-    def __init__(self, stream: TextIO, tolerance: float) -> None:
-        self._stream = stream
+    def __init__(self, tolerance: float) -> None:
         self._tolerance = tolerance
-        self._waiting: Iteration | None = None
-        self._last_time = -math.inf
-        self._began = time.monotonic()
+        self._first_excess = math.nan
+        self._open = ExitStack()
+        self._watch: Watch | None = None
 
     def start(self, names: Sequence[str]) -> None:
-        """Say that the run begins."""
-        self._began = time.monotonic()
-        self._stream.write(f"Monte Carlo EM: {len(names)} parameters\n")
-        self._stream.flush()
+        """Begin to watch."""
+        self._watch = self._open.enter_context(watched("Monte Carlo EM", of="iterations"))
 
     def update(self, iteration: Iteration) -> None:
-        """Write the record if the last line is old enough."""
-        self._waiting = iteration
-        if time.monotonic() - self._last_time >= PLAIN_INTERVAL:
-            self._write()
+        """Say how far an iteration has come."""
+        now = excess(iteration, self._tolerance)
+        if math.isnan(self._first_excess):
+            self._first_excess = now
+        if self._watch is not None:
+            share = share_covered(self._first_excess, now)
+            self._watch.step(note=rule(iteration, self._tolerance), share=share)
 
     def stop(self) -> None:
-        """Write the last record unless it stands there already."""
-        self._write()
-
-    def _write(self) -> None:
-        record, self._waiting = self._waiting, None
-        if record is None:
-            return
-        self._last_time = time.monotonic()
-        seconds = self._last_time - self._began
-        self._stream.write(
-            f"iteration {record.number}: {record.num_draws:,} draws a chain, "
-            f"{rule(record, self._tolerance)}, {seconds:.1f} s\n"
-        )
-        self._stream.flush()
+        """Take the line away."""
+        self._open.close()
 
 
 def rule(record: Iteration, tolerance: float) -> str:

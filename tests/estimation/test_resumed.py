@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.checkpoint import journal
+from lmeformula.checkpoint import journal, surroundings
 from lmeformula.em import iteration
 from lmeformula.errors import CheckpointError, LmeFormulaWarning
-from lmeformula.estimation import fingerprint
 from tests.checkpoint import resumable_fits as fits
 
 # Methods that need no TensorFlow, which takes seconds; the others are in tests/slow.txt, but for one.
@@ -158,7 +157,7 @@ def test_another_fit_is_refused(changes: dict[str, Any], words: str, tmp_path: P
 def test_another_version_is_refused(part: str, words: str, tmp_path: Path) -> None:
     _left(tmp_path)
     with (
-        mock.patch.object(fingerprint, part, return_value="0.0"),
+        mock.patch.object(surroundings, part, return_value="0.0"),
         pytest.raises(CheckpointError, match=words),
     ):
         lf.fit(**SLEEP, checkpoint=tmp_path)
@@ -167,7 +166,7 @@ def test_another_version_is_refused(part: str, words: str, tmp_path: Path) -> No
 def test_another_source_is_refused(tmp_path: Path) -> None:
     _left(tmp_path)
     with (
-        mock.patch.object(fingerprint, "_code", return_value="0" * 32),
+        mock.patch.object(surroundings, "_code", return_value="0" * 32),
         pytest.raises(CheckpointError, match="the version of lmeformula is another"),
     ):
         lf.fit(**SLEEP, checkpoint=tmp_path)

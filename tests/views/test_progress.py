@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-from types import SimpleNamespace
+import sys
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from lmeformula import watch
 from lmeformula.api import display_of
 from lmeformula.em import schedule
 from lmeformula.em.types import Iteration
-from lmeformula.views import progress as module
+from lmeformula.views import live as module
 from lmeformula.views.live import LiveProgress, progress_display
-from lmeformula.views.progress import (
-    PlainProgress,
-    excess,
-    share_covered,
-)
+from lmeformula.views.progress import LineProgress, excess, share_covered
 
 NAMES = ("Intercept", "service", "sd(students)", "sigma")
 
@@ -60,41 +57,18 @@ def test_excess_falls_to_one_where_the_engine_stops(step, error, stops):
     assert (excess(record, 0.01) <= 1) == engine == stops
 
 
-def test_plain_lines_for_the_first_and_the_last_iteration(monkeypatch):
-    clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock.now)
-    stream = io.StringIO()
-    shown = PlainProgress(stream, 0.01)
-    shown.start(NAMES)
-    for number in (1, 2, 3):
-        clock.now += 1.5
-        shown.update(iteration(number))
-    shown.stop()
-    assert stream.getvalue().splitlines() == [
-        "Monte Carlo EM: 4 parameters",
-        "iteration 1: 1,000 draws a chain, step 0.5 se, MC error 0.2 of 0.01 se, 1.5 s",
-        "iteration 3: 3,000 draws a chain, step 0.5 se, MC error 0.2 of 0.01 se, 4.5 s",
-    ]
-
-
-def test_stopping_twice_or_before_any_iteration_writes_nothing_more():
-    stream = io.StringIO()
-    shown = PlainProgress(stream, 0.01)
-    shown.start(NAMES)
-    shown.stop()
-    shown.stop()
-    assert stream.getvalue() == "Monte Carlo EM: 4 parameters\n"
-
-
 def live(width: int) -> tuple[LiveProgress, io.StringIO]:
     stream = io.StringIO()
     return LiveProgress(Console(file=stream, force_terminal=True, width=width), 0.01), stream
 
 
 @pytest.mark.parametrize("width", [72, 80, 120])
-def test_live_display_shows_every_estimate_and_closes(width):
+def test_live_display_shows_every_estimate_and_closes(width, monkeypatch):
     shown, stream = live(width)
     shown.start(NAMES)
+    shown.update(iteration(1, 0.3))
+    assert stream.getvalue() == ""  # it may soon be at its end
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
     shown.update(iteration(1, 0.2))
     shown.update(iteration(2, 0.02))
     shown.stop()
@@ -111,7 +85,8 @@ def test_live_display_shows_every_estimate_and_closes(width):
     assert text.rstrip("\n").endswith("\x1b[?25h")  # the cursor is back
 
 
-def test_live_display_keeps_the_variances_when_there_are_too_many_parameters():
+def test_live_display_keeps_the_variances_when_there_are_too_many_parameters(monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
     names = [f"x{i}" for i in range(20)] + ["sd(g)", "sigma"]
     shown, stream = live(80)
     shown.start(names)
@@ -123,22 +98,38 @@ def test_live_display_keeps_the_variances_when_there_are_too_many_parameters():
     assert "and 10 more parameters" in text
 
 
-def test_choice_of_display(capsys):
+def test_choice_of_display():
     assert display_of(False, tolerance=0.01) is None
-    assert isinstance(progress_display(tolerance=0.01, stream=io.StringIO()), PlainProgress)
-    own = PlainProgress(io.StringIO(), 0.5)
+    assert isinstance(progress_display(tolerance=0.01, stream=io.StringIO()), LineProgress)
+    own = LineProgress(0.5)
     assert display_of(own, tolerance=0.01) is own
 
 
-def test_progress_goes_to_standard_error(capsys):
+def test_a_line_says_how_far_the_stop_rule_is(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(watch, "PATIENCE", 0.0)
+    monkeypatch.setattr(watch, "EVERY", 0.0)
+    monkeypatch.setattr(sys, "stderr", stream := Terminal())
+    monkeypatch.setenv("COLUMNS", "120")
+    shown = LineProgress(0.01)
+    shown.start(NAMES)
+    shown.update(iteration(1, 0.2))
+    shown.update(iteration(2, 0.02))
+    assert stream.getvalue().rstrip().endswith(" left, step 0.5 se, MC error 0.02 of 0.01 se")
+    shown.stop()
+    assert stream.getvalue().endswith(" \r")
+
+
+def test_nothing_is_written_where_nobody_looks(capsys):
     shown = display_of(True, tolerance=0.01)
     assert shown is not None
     shown.start(NAMES)
     shown.update(iteration(1))
     shown.stop()
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "iteration 1" in captured.err
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_terminal_gets_the_live_display():

@@ -145,7 +145,8 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Callable[..
         _, last, size, stores = tf.while_loop(
             lambda number, *_: number < end, body, (tf.constant(0), first, step_size, stores)
         )
-        return Walk(*(store.stack() for store in stores), size, last)
+        positions, values, acceptance, diverged = (store.stack() for store in stores)
+        return Walk(positions, values, acceptance, diverged, size, last)
 
     return walk
 
