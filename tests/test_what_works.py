@@ -1,4 +1,4 @@
-"""The README's table of what works with what is true: every cell is tried."""
+"""The page's table of what works with what is true: every cell is tried."""
 
 from __future__ import annotations
 

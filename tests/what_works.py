@@ -1,6 +1,6 @@
 """What works with what: every statistic of a fit, tried on every kind of fit.
 
-python -m tests.what_works            write the table into README.md
+python -m tests.what_works            write the table into its page
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 
 import lmeformula as lf
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "pages" / "works.md"
 BEGIN, END = "<!-- what works with what: begin -->", "<!-- what works with what: end -->"
 YES = "yes"
 QUIET = {"progress": False}
@@ -245,8 +245,8 @@ def _note(words: str) -> str:
 
 
 def shown() -> dict[tuple[str, str], bool]:
-    """The table that README.md has: whether each cell works."""
-    text = README.read_text("utf-8")
+    """The table that the page has: whether each cell works."""
+    text = PAGE.read_text("utf-8")
     body = text[text.index(BEGIN) + len(BEGIN) : text.index(END)]
     lines = [line for line in body.splitlines() if line.startswith("|")]
     split = [[cell.strip() for cell in re.split(r" \| ", line.strip("| "))] for line in lines]
@@ -265,9 +265,9 @@ def main() -> int:
         for statistic in STATISTICS:
             cells[statistic, kind] = tried(statistic, kind)
             sys.stderr.write(f"{kind}, {statistic}: {cells[statistic, kind]}\n")
-    text = README.read_text("utf-8")
+    text = PAGE.read_text("utf-8")
     start, stop = text.index(BEGIN) + len(BEGIN), text.index(END)
-    README.write_text(f"{text[:start]}\n\n{table(cells)}\n\n{text[stop:]}", "utf-8")
+    PAGE.write_text(f"{text[:start]}\n\n{table(cells)}\n\n{text[stop:]}", "utf-8")
     return 0
 
 
