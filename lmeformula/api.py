@@ -222,7 +222,7 @@ def fit(
         of a Parquet or a CSV file, a pattern of such paths, a DuckDB relation, a polars LazyFrame, an Ibis
         table, a PySpark or a Dask data frame, a pyarrow Dataset. Only the columns of the formula are read.
       family: of the response: "gaussian", "bernoulli", "binomial", "poisson", "cumulative", "nbinom2",
-        "student", ..., all in the table of the families; with another link in parentheses, "cumulative(probit)";
+        "student", ..., all in the documentation; with another link in parentheses, "cumulative(probit)";
         or one of your own, made by `lmeformula.Family`.
       sigma: fix the residual standard deviation at this; estimated by default. With 0, as with the formula
         {"mu": ..., "sigma": "~ 0"}, there is no residual: a term with an effect for each row, such as
