@@ -27,7 +27,7 @@ from lmeformula.design.merging import merged_rows
 from lmeformula.design.observed import aliases_of, observe
 from lmeformula.design.random import term_blocks, warn_about_terms
 from lmeformula.design.recipe import Recipe
-from lmeformula.design.related import covariances_of, group_related, read_covariances
+from lmeformula.design.related import covariances_of, group_related, has_reserved, read_covariances
 from lmeformula.design.relation import Relation
 from lmeformula.design.response import response_block
 from lmeformula.design.side_by_side import joined
@@ -100,7 +100,12 @@ def design(
         warn(found.code, found.message + place)
     own = dict(functions or {})
     with placed(parsed.text):
-        relations = read_covariances(covariances or {}, covariances_of(parsed))
+        wanted = covariances_of(parsed)
+        given_covariances = dict(covariances or {})
+        if has_reserved(parsed):
+            # What cannot be fitted is refused by its name, whatever else goes with it.
+            given_covariances = {n: v for n, v in given_covariances.items() if n in wanted}
+        relations = read_covariances(given_covariances, wanted)
     codings = read_contrasts(contrasts or {})
     offset_given = row_argument("offset", offset, frame)
     weights_given = row_argument("weights", weights, frame)

@@ -13,6 +13,7 @@ from lmeformula.design.values import Categories, drop_unused, listed, recode
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import GroupingFactor, Span
+from lmeformula.formula.kinds import KINDS
 from lmeformula.formula.several_formulas import formulas_of
 
 
@@ -56,6 +57,15 @@ def read_covariances(
             )
         found[name] = relation(name, covariances[name])
     return found
+
+
+def has_reserved(formula: Formula) -> bool:
+    """Whether a formula has random-effects terms that cannot be fitted."""
+    return any(
+        term.group.reserved is not None or term.covariance.kind not in KINDS
+        for _, part in formulas_of(formula)
+        for term in part.random
+    )
 
 
 def relations_of(design: Design, formula: Formula | None = None) -> dict[str, Relation]:

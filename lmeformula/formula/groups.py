@@ -15,6 +15,9 @@ from lmeformula.formula.written import Bar, Separated
 
 MAX_FACTORS = 1000  # in one random-effects term, and names in one factor
 
+# What a known covariance of the levels is called elsewhere.
+OTHER_WORDS = ("covariance", "cov_ranef", "covar", "vcov", "K")
+
 JOINING = ("+", "*", "/", ":")
 
 Factor: TypeAlias = tuple[ir.Column, ...]  # its columns, as displayed
@@ -54,7 +57,11 @@ def reserved_group(call: ir.Call, report: Report) -> ir.GroupingFactor:
     a known covariance of the levels.
     """
     values(call, report)
-    match call.arguments:
+    for argument in call.arguments:
+        if call.function == "gr" and argument.name in OTHER_WORDS:
+            report.error("group_expression", call.span, cure="Write gr(g, cov = A).")
+    # A named argument may stand before the factor, as in R.
+    match tuple(sorted(call.arguments, key=lambda argument: bool(argument.name))):
         case (
             ir.Argument(ir.Column(name), ""),
             ir.Argument(ir.Text("gaussian" | "student" as distribution), "dist"),
@@ -62,7 +69,7 @@ def reserved_group(call: ir.Call, report: Report) -> ir.GroupingFactor:
             return ir.GroupingFactor((name,), None, distribution, span=call.span)
         case (
             ir.Argument(ir.Column(name), ""),
-            ir.Argument(ir.Column(cov), "cov"),
+            ir.Argument(ir.Column(cov) | ir.Text(cov), "cov"),
         ) if call.function == "gr":
             return ir.GroupingFactor((name,), cov=cov, span=call.span)
         case (

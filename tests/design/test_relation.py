@@ -145,6 +145,23 @@ def test_what_is_no_precision_is_refused(case):
         lf.precision(matrix, levels)
 
 
+@pytest.mark.parametrize("written", ["gr(cov = A, g)", 'gr(g, cov = "A")', "gr(g, cov = A)"])
+def test_ways_to_write_it(written):
+    parsed = lf.parse(f"y ~ 1 + (1 | {written})")
+    assert str(parsed) == "y ~ 1 + (1 | gr(g, cov = A))"
+
+
+@pytest.mark.parametrize("word", ["covariance", "cov_ranef", "vcov"])
+def test_other_words_are_answered(word):
+    with pytest.raises(lf.FormulaSyntaxError, match=r"Write gr\(g, cov = A\)"):
+        lf.parse(f"y ~ 1 + (1 | gr(g, {word} = A))")
+
+
+def test_what_cannot_be_fitted_is_refused_by_name():
+    made = lf.design("y ~ 1 + (1 | mm(g, g))", ROWS, covariances={"A": (A, NAMES)})
+    assert made.reserved == ("mm(g, g)",)
+
+
 def test_words_of_other_packages_are_answered():
     for name in ("cov_ranef", "data2", "pedigree", "ginverse"):
         with pytest.raises(lf.ArgumentError, match="covariances="):

@@ -87,7 +87,8 @@ def _integrated(found: LaplaceFit, mode: Mode) -> Claim:
     marginal = unpenalised(found.problem.marginal)
     if isinstance(marginal, Quadrature):
         return settled(marginal.integral(found.problem, mode))
-    return nearness(next_term(found.problem, mode, NEAR))
+    # Effects of levels that are related are not drawn.
+    return nearness(next_term(found.problem, mode, NEAR), not found.problem.plan.is_general)
 
 
 def settled(integral: Integral) -> Claim:
@@ -96,7 +97,7 @@ def settled(integral: Integral) -> Claim:
     return Claim("integration", integral.error <= ENOUGH, integral.error, ENOUGH, (), words)
 
 
-def nearness(term: NextTerm) -> Claim:
+def nearness(term: NextTerm, can_be_drawn: bool = True) -> Claim:
     """What the next term of Laplace's series says of the approximation: near, or open how near.
 
     Example:
@@ -109,5 +110,5 @@ def nearness(term: NextTerm) -> Claim:
         return Claim("approximation", True, abs(term.value), NEAR, (), words)
     if not math.isfinite(term.value):
         words = "the density is not finite over all that Laplace's approximation covers"
-    words += "; method='mcem' is free of that"
+    words += "; method='mcem' is free of that" if can_be_drawn else ""
     return Claim("approximation", None, abs(term.value), NEAR, (), words)
