@@ -152,6 +152,13 @@ class Model:
         return self.tfp_joint.distribution
 
     @property
+    def prior_joint(self) -> Any:
+        """The joint distribution of parameters, effects and response, to draw from; see `build_prior_joint`."""
+        from lmeformula.model.prior_joint import build_prior_joint
+
+        return build_prior_joint(self.design, self.family, self.space, self.priors, self.dtype)
+
+    @property
     def trainable_variables(self) -> tuple[Any, ...]:
         """The tf.Variables of `joint`: intercept, effects, standard deviations, correlations, sigma."""
         return self.tfp_joint.trainable_variables
