@@ -88,6 +88,32 @@ def start_walkers(engine: Engine, geometry: Geometry) -> Walkers:
     return Walkers(positions, (0.5,) * programs.num_workers, 0)
 
 
+class Asked(NamedTuple):
+    """What is asked of chains.
+
+    Attributes:
+      params: (d,) parameters.
+      arrays: of the geometry at these.
+      num_transitions: of each chain so far.
+      num_warmup: transitions before the first draw, which tune the step size.
+      num_draws: draws of each chain.
+    """
+
+    params: Floats
+    arrays: Any
+    num_transitions: int
+    num_warmup: int
+    num_draws: int
+
+
+class Walked(NamedTuple):
+    """What is kept of a worker's draws, where its chains are then (q, c), and the size of their steps."""
+
+    found: Any
+    positions: Floats
+    step_size: float
+
+
 def take(
     engine: Engine,
     params: Floats,
@@ -110,18 +136,51 @@ def take(
       draws: the draws.
       walkers: where the chains are then.
     """
-    problem, programs, data = engine.problem, engine.programs, engine.data
-    at, arrays = tensors = engine.tensors(params, geometry)
-    watched = engine.watched
+    if engine.problem.walk is not None:
+        asked = Asked(params, geometry.arrays, walkers.num_transitions, num_warmup, num_draws)
+        chains = list(zip(walkers.positions, walkers.step_sizes, strict=True))
+        found: list[Walked] = engine.problem.walk(engine, asked, chains)
+        moved = _moved(walkers, found, _warmup(engine, num_warmup) + num_draws)
+        return beside([each.found for each in found]), moved
+    tensors = engine.tensors(params, geometry)
+    parts, moved = _walk(
+        engine, tensors, walkers, (num_warmup, num_draws), _looker(engine, tensors)
+    )
+    return beside([join(part) for part in parts]), moved
+
+
+def walk_on(
+    engine: Engine, asked: Asked, worker: int, positions: Floats, step_size: float
+) -> Walked:
+    """Let the chains of one worker walk on, as `take` would have it.
+
+    Args:
+      engine: what runs.
+      asked: what is asked of them.
+      worker: its number, of which its random numbers are.
+      positions: (q, c) where its chains are.
+      step_size: of their steps.
+    Returns:
+      With its draws.
+    """
+    tensors = engine.tensors(asked.params, Geometry(asked.arrays))
+    numbers = asked.num_transitions, _warmup(engine, asked.num_warmup), asked.num_draws
+    look = _looker(engine, tensors)
+    found = _work(engine, tensors, numbers, worker, (positions, step_size), look)
+    return found._replace(found=join(found.found))
+
+
+def _looker(engine: Engine, tensors: tuple[Any, Any]) -> Callable[[Any, int, int], Draws]:
+    """What evaluates the draws of a call, and keeps the positions of the first."""
+    problem, programs, data, watched = engine.problem, engine.programs, engine.data, engine.watched
     kept = max(1, KEPT_NUMBERS // max(1, len(problem.latents) * programs.num_chains))
 
     def look(walk: Any, count: int, done: int) -> Draws:
-        found = programs.evaluate(at, arrays, walk.positions, tf.constant(count), watched, data)
+        found = programs.evaluate(*tensors, walk.positions, tf.constant(count), watched, data)
         part = _draws(engine, walk, found, count)
         return part._replace(positions=part.positions[: max(0, kept - done)])
 
-    parts, moved = _walk(engine, tensors, walkers, (num_warmup, num_draws), look)
-    return beside([join(part) for part in parts]), moved
+    return look
 
 
 def take_excess(
@@ -160,16 +219,65 @@ def _walk(
       tensors: the parameters and the geometry's arrays there, as the programs take them.
       look: a walk, its number of draws, and how many there were before, of a worker -> what is kept of it.
     """
-    programs, data, (num_warmup, num_draws) = engine.programs, engine.data, numbers
-    ranked = tf.constant(ranks(engine.padding))
-    if engine.problem.geometry is not None:
-        # The first transition is made before the density has been evaluated anywhere.
-        num_warmup = max(1, num_warmup)
+    programs = engine.programs
+    asked = walkers.num_transitions, _warmup(engine, numbers[0]), numbers[1]
+    first = hmc.unseen(engine.positions(walkers.positions[0]))
+    control = _control(engine, tensors, walkers.num_transitions, 0)
+    programs.trace(control(0, 0, 0), first, engine.watched, engine.data)
+    chains = zip(walkers.positions, walkers.step_sizes, strict=True)
+    # Compiled programs let go of the interpreter: two threads are two cores.
+    with ThreadPoolExecutor(programs.num_workers) as pool:
+        calls = [
+            pool.submit(_work, engine, tensors, asked, worker, chain, look)
+            for worker, chain in enumerate(chains)
+        ]
+        found = [call.result() for call in calls]
+    return [each.found for each in found], _moved(walkers, found, asked[1] + asked[2])
 
-    def control_of(worker: int, done: int, warmup: int, count: int) -> Control:
+
+def _work(
+    engine: Engine,
+    tensors: tuple[Any, Any],
+    asked: tuple[int, int, int],
+    worker: int,
+    chains: tuple[Floats, float],
+    look: Callable[[Any, int, int], T],
+) -> Walked:
+    """Let the chains of a worker walk on: from where they are, and with steps of what size.
+
+    Args:
+      engine, tensors, look: as for `_walk`.
+      asked: transitions so far, those before the first draw, and draws.
+      worker: its number.
+      chains: where they are, and the size of their steps.
+    Returns:
+      With a list of what is kept.
+    """
+    programs, (before, num_warmup, num_draws) = engine.programs, asked
+    control_of = _control(engine, tensors, before, worker)
+    chain, size = hmc.unseen(engine.positions(chains[0])), tf.constant(chains[1], programs.dtype)
+    parts: list[T] = []
+    done, warmup = 0, num_warmup
+    while done < num_draws:
+        count = min(programs.capacity, num_draws - done)
+        control = control_of(done + (num_warmup - warmup), warmup, count)
+        walk = programs.walk(control, chain, size, engine.data)
+        parts.append(look(walk, count, done))
+        chain, size = walk.last, walk.step_size
+        done, warmup = done + count, 0
+    return Walked(parts, own(engine.padding, chain.position), float(size))
+
+
+def _control(
+    engine: Engine, tensors: tuple[Any, Any], before: int, worker: int
+) -> Callable[[int, int, int], Control]:
+    """What tells a worker's calls what to do: transitions since `before`, those of warm-up, and draws."""
+    ranked = tf.constant(ranks(engine.padding))
+
+    def control_of(done: int, warmup: int, count: int) -> Control:
         return Control(
             seed=tf.constant([engine.seed & 0x7FFFFFFF, worker], tf.int32),
-            first=tf.constant(walkers.num_transitions + done),
+            first=tf.constant(before + done),
             num_warmup=tf.constant(warmup),
             num_draws=tf.constant(count),
             ranks=ranked,
@@ -177,29 +285,19 @@ def _walk(
             arrays=tensors[1],
         )
 
-    def work(worker: int) -> tuple[list[T], Floats, float]:
-        chain = hmc.unseen(engine.positions(walkers.positions[worker]))
-        size = tf.constant(walkers.step_sizes[worker], programs.dtype)
-        parts: list[T] = []
-        done, warmup = 0, num_warmup
-        while done < num_draws:
-            count = min(programs.capacity, num_draws - done)
-            control = control_of(worker, done + (num_warmup - warmup), warmup, count)
-            walk = programs.walk(control, chain, size, data)
-            parts.append(look(walk, count, done))
-            chain, size = walk.last, walk.step_size
-            done, warmup = done + count, 0
-        return parts, own(engine.padding, chain.position), float(size)
+    return control_of
 
-    first = hmc.unseen(engine.positions(walkers.positions[0]))
-    programs.trace(control_of(0, 0, 0, 0), first, engine.watched, data)
-    # Compiled programs let go of the interpreter: two threads are two cores.
-    with ThreadPoolExecutor(programs.num_workers) as pool:
-        results = list(pool.map(work, range(programs.num_workers)))
-    return [parts for parts, _, _ in results], Walkers(
-        tuple(position for _, position, _ in results),
-        tuple(size for _, _, size in results),
-        walkers.num_transitions + num_warmup + num_draws,
+
+def _warmup(engine: Engine, num_warmup: int) -> int:
+    """Where the whitening is known, the first transition is made before the density was evaluated anywhere."""
+    return num_warmup if engine.problem.geometry is None else max(1, num_warmup)
+
+
+def _moved(walkers: Walkers, found: list[Walked], count: int) -> Walkers:
+    return Walkers(
+        tuple(each.positions for each in found),
+        tuple(each.step_size for each in found),
+        walkers.num_transitions + count,
     )
 
 

@@ -94,6 +94,7 @@ def tempered(engine: Engine) -> Engine:
         to_latents=lambda z, arrays, given: problem.to_latents(z, arrays, given[0]),
         program=None if problem.program is None else ("tempered", problem.program),
         padding=padding,
+        walk=None,
     )
     options = engine.options._replace(watched=())
     return engine_of(made, options, engine.programs.dtype, engine.seed)

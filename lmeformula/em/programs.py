@@ -139,7 +139,12 @@ def programs(problem: Problem, options: Options, dtype: str) -> Programs:
         for array in tf.nest.flatten(padding.data(problem.data))
     )
     sizes = (len(problem.params), padding.num_latents)
-    built_in = (options.num_chains, options.num_leapfrog, options.target_acceptance)
+    built_in = (
+        options.num_chains,
+        options.num_leapfrog,
+        options.target_acceptance,
+        _num_workers(problem, options),
+    )
     key = (problem.program, shapes, sizes, dtype, built_in)
     is_littered = False
     with _lock:
@@ -203,10 +208,8 @@ def _make_room() -> bool:
 
 
 def _build(problem: Problem, options: Options, dtype: str) -> Programs:
-    chains = options.num_chains
-    shared = problem.geometry is not None and chains % NUM_WORKERS == 0
-    workers = NUM_WORKERS if shared else 1
-    chains //= workers
+    workers = _num_workers(problem, options)
+    chains = options.num_chains // workers
     capacity = capacity_of(padding_of(problem).num_latents * chains)
     return Programs(
         walk=Kept(build_walk(problem, options, capacity)),
@@ -216,6 +219,14 @@ def _build(problem: Problem, options: Options, dtype: str) -> Programs:
         num_chains=chains,
         dtype=dtype,
     )
+
+
+def _num_workers(problem: Problem, options: Options) -> int:
+    """How many calls run at the same time."""
+    if problem.num_workers is not None:
+        return problem.num_workers
+    shared = problem.geometry is not None and options.num_chains % NUM_WORKERS == 0
+    return NUM_WORKERS if shared else 1
 
 
 def capacity_of(numbers: int) -> int:

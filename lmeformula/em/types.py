@@ -156,6 +156,9 @@ class Problem(NamedTuple):
       memory: what `geometry` remembers from one call to the next; None where that is nothing.
       solver: what finds the maximum in the place of the loop, or None: (problem, options, seed, dtype,
         progress) -> Solution.
+      num_workers: how many times chains walk side by side; as many as this machine is good for by default.
+      walk: what lets them walk elsewhere, (engine, what is asked, where they are and the size of their steps)
+        -> what each says, see `em.draws`; None for here.
     """
 
     params: Floats
@@ -179,6 +182,8 @@ class Problem(NamedTuple):
     look: Callable[[Floats, Geometry, Floats, tuple[Edge, ...]], Look] | None = None
     memory: Remembers | None = None
     solver: Callable[..., Solution] | None = None
+    num_workers: int | None = None
+    walk: Callable[..., list[Any]] | None = None
 
 
 class Options(NamedTuple):

@@ -15,6 +15,7 @@ from lmeformula.drawn import Effort
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
+from lmeformula.estimation.chains import Chains, without_workers
 from lmeformula.estimation.check_numbers import check_numbers
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.fit import FittedModel
@@ -95,7 +96,10 @@ def estimate(
         from lmeformula.estimation.posterior_mode import refuse as refuse_priors
 
         refuse_priors(model, method, solver, reml)
-    model = model.starting(start)
+    model, chains = model.starting(start), None
+    if method == "mcem" and model.design.shards is not None:
+        chains = Chains(model)
+        model = without_workers(model)
     if is_gaussian and method in INTEGRATING:
         # Any way to integrate effects out of a Gaussian model gives its exact likelihood.
         method = "exact"
@@ -135,6 +139,12 @@ def estimate(
             hint="Leave checkpoint out; cluster=False reads the rows into this process.",
         )
 
+    if checkpoint is not None and chains is not None:
+        raise ModelError(
+            "a checkpoint is not kept of chains that walk with the workers of a cluster",
+            hint="Leave checkpoint out; cluster=False lets them walk in this process.",
+        )
+
     def run() -> FittedModel:
         with one_blas_thread():
             if method == "exact" and model.priors:
@@ -150,10 +160,12 @@ def estimate(
             return in_orthogonal_columns(
                 model,
                 lambda model: _integrated(
-                    model, method, solver, seed, settings, progress, is_near=is_near
+                    model, method, solver, seed, settings, progress, is_near, chains
                 ),
             )
 
+    if chains is not None:
+        return told_of(run(), chains.report())
     # Monte Carlo EM has a display of its own.
     with watched(WATCHED[method], of=EVALUATIONS) if method in WATCHED else nullcontext():
         if checkpoint is None:
@@ -193,9 +205,14 @@ def without_shards(fit: FittedModel) -> FittedModel:
     design = fit.model.design
     if design.shards is None:
         return fit
-    given = design.given._replace(happened=design.shards.parts.report())
-    design = replace(design, shards=None, given=given)
-    return replace(fit, model=replace(fit.model, design=design))
+    return told_of(fit, design.shards.parts.report())
+
+
+def told_of(fit: FittedModel, happened: tuple[str, ...]) -> FittedModel:
+    """A fit that has its rows here or nowhere, and knows what happened to them."""
+    design = fit.model.design
+    given = design.given._replace(happened=happened)
+    return replace(fit, model=replace(fit.model, design=replace(design, shards=None, given=given)))
 
 
 def _integrated(
@@ -205,8 +222,8 @@ def _integrated(
     seed: int,
     options: Options,
     progress: Progress | None,
-    *,
-    is_near: bool = False,
+    is_near: bool,
+    chains: Chains | None,
 ) -> FittedModel:
     """Fit a model whose effects are integrated out, by nodes, approximately, or by draws."""
     if not model.space.has_normal_priors:
@@ -216,7 +233,7 @@ def _integrated(
     if model.family.is_normal:
         from lmeformula.estimation.gaussian_draws import estimate_mcem
 
-        return estimate_mcem(model, seed, options, progress)
+        return estimate_mcem(model, seed, options, progress, chains)
     from lmeformula.estimation import laplace
     from lmeformula.likelihood.laplace.fit import Care
     from lmeformula.likelihood.quadrature.marginal import MARGINALS
@@ -229,7 +246,7 @@ def _integrated(
             is_one_of_many=is_near,
         )
         return laplace.estimate_laplace(model, solver, seed, options, care)
-    return laplace.estimate_mcem(model, seed, options, progress, solver)
+    return laplace.estimate_mcem(model, seed, options, progress, solver, chains)
 
 
 def best_method(model: Model, solver: str = "auto", options: Options | None = None) -> str:
@@ -246,6 +263,8 @@ def best_method(model: Model, solver: str = "auto", options: Options | None = No
         return "exact"
     if any(term.meets for term in model.design.terms):
         return "laplace"
+    if model.design.shards is not None:
+        return "mcem" if has_rows(model.design) else "laplace"
     from lmeformula.likelihood.quadrature.marginal import reaches
 
     is_free = solver != "iterative" and options in (None, Options())

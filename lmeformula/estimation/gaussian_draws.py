@@ -7,6 +7,7 @@ import time
 from lmeformula.arrays import Floats, Mask
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Solution
+from lmeformula.estimation.chains import Chains
 from lmeformula.estimation.claims import Evidence
 from lmeformula.estimation.common import report_vcov
 from lmeformula.estimation.coordinates import Arrival
@@ -24,10 +25,15 @@ from lmeformula.sampling.gaussian import gaussian_problem
 
 
 def estimate_mcem(
-    model: Model, seed: int, options: Options, progress: Progress | None
+    model: Model,
+    seed: int,
+    options: Options,
+    progress: Progress | None,
+    chains: Chains | None = None,
 ) -> FittedModel:
     """Fit a Gaussian model by Monte Carlo EM; its likelihood at the estimates is exact."""
     began = time.perf_counter()
+    options = options if chains is None else chains.options(options)
     data, space = sums(model.design), model.space
 
     def roots(psi: Floats) -> tuple[Floats, ...]:
@@ -54,5 +60,7 @@ def estimate_mcem(
         effects = Effects(*conditional(found, sigma))
         return End(effects, lambda solution, options: loglik, errors, data.R, witness)
 
-    drawn = Drawn(data.plan, gaussian_problem(model), roots, end)
+    problem = gaussian_problem(model)
+    problem = problem if chains is None else chains.walking(model, problem)
+    drawn = Drawn(data.plan, problem, roots, end)
     return run_mcem(drawn, model, seed, options, progress, Before(began))

@@ -12,9 +12,10 @@ from lmeformula.algebra.crossproducts import layout
 from lmeformula.arrays import Floats, Mask
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.progress import Progress
-from lmeformula.em.types import Geometry, Options, Solution
+from lmeformula.em.types import Options, Solution
 from lmeformula.estimation.approximate import Start, failed_fit, start_of, whole
 from lmeformula.estimation.at_limits import as_whole
+from lmeformula.estimation.chains import Chains
 from lmeformula.estimation.common import stderr_of, watch
 from lmeformula.estimation.covariance import reported_covariance
 from lmeformula.estimation.evidence.drawn import by_draws
@@ -84,19 +85,21 @@ def estimate_mcem(
     options: Options,
     progress: Progress | None,
     solver: str = "direct",
+    chains: Chains | None = None,
 ) -> FittedModel:
     """Maximise the likelihood by Monte Carlo EM; the log-likelihood is bridged from the approximation.
 
     Standard errors are from the observed information as the last draws estimate it; where they say too little,
-    from that of the approximation.
+    from that of the approximation. Chains may walk with the workers of a cluster.
     """
     from lmeformula.sampling.laplace import laplace_problem
 
     began = time.perf_counter()
+    options = options if chains is None else chains.options(options)
     settings = options._replace(watched=watch(model, layout(model.stack.terms).starts)[1])
     # One core compiles while the other one fits.
     with ThreadPoolExecutor(1) as beside:
-        compiling = beside.submit(_precompile, model, settings, solver)
+        compiling = beside.submit(_precompile, model, settings, solver, chains)
         rough = options._replace(tolerance=START_TOLERANCE)
         try:
             with watched("start of Monte Carlo EM", of=EVALUATIONS):
@@ -108,7 +111,7 @@ def estimate_mcem(
     if start.at_limits and start.outcome not in ENDLESS:
         # The simpler family's, which knows nothing of what is held.
         simpler = held_model(model, start.at_limits)
-        fit = estimate_mcem(simpler, seed, options, progress, solver)
+        fit = estimate_mcem(simpler, seed, options, progress, solver, chains)
         return as_whole(model, fit, start.at_limits)
     known = None
     if start.outcome is Outcome.NONFINITE and solver == "direct":
@@ -129,6 +132,7 @@ def estimate_mcem(
     if exact is not None:
         first, information, at_start = exact
     problem = laplace_problem(model, arrays, first, information, at_start)
+    problem = problem if chains is None else chains.walking(model, problem)
 
     def end(model: Model, psi: Floats) -> End:
         mode = mode_at(model, arrays, psi, at_start)
@@ -156,18 +160,15 @@ def estimate_mcem(
     return run_mcem(drawn, model, seed, options, progress, before)
 
 
-def _precompile(model: Model, options: Options, solver: str) -> None:
+def _precompile(model: Model, options: Options, solver: str, chains: Chains | None) -> None:
     from lmeformula.em.programs import precompile
-    from lmeformula.sampling.laplace import blank_whitening
-    from lmeformula.sampling.problem import whitened_problem
+    from lmeformula.sampling.laplace import blank_problem
 
-    if solver != "direct":
-        # How many directions its whitening has is known when it has been found.
+    if solver != "direct" or chains is not None:
+        # How many directions its whitening has is known when it has been found; workers compile for themselves.
         return
-    plan = layout(model.stack.terms)
-    blank = Geometry(blank_whitening(model, plan))
-    problem = whitened_problem(model, plan, np.zeros(model.space.size), lambda psi: blank)
-    precompile(problem, options, model.dtype, blank.arrays)
+    problem, blank = blank_problem(model)
+    precompile(problem, options, model.dtype, blank)
 
 
 def _errors(

@@ -13,6 +13,7 @@ import numpy as np
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.covariance.table import KNOWN, structure_of
+from lmeformula.design.absent import has_rows
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
 from lmeformula.design.observations import roughly_by_observation
@@ -322,7 +323,8 @@ def _check_workers(design: Design, family: Family, sigma: float | None) -> None:
     """Refuse models that are not fitted over rows with workers."""
     if design.shards is None:
         return
-    what = "" if family.is_normal else f"{family.name} models"
+    # What has its rows here can be fitted by chains, each with all of them.
+    what = "" if family.is_normal or has_rows(design) else f"{family.name} models"
     if any(term.prior.has_df for term in design.terms):
         what = "effects by Student's t distribution"
     elif family.is_normal and sigma == 0.0:

@@ -56,11 +56,13 @@ class Sign(NamedTuple):
       silent: seconds in which it has not been heard of, as far as was looked.
       is_heard: whether it has been heard of since it was looked at first.
       is_paused: whether it takes no work, its memory being nearly full.
+      memory: bytes that it may take; 0 where there is no limit.
     """
 
     silent: float
     is_heard: bool
     is_paused: bool
+    memory: int
 
 
 class Watch:
@@ -85,7 +87,8 @@ class Watch:
             if seen != before:
                 since, is_heard = now, True
             self._heard[place] = seen, since, is_heard
-            found[place] = Sign(now - since, is_heard, known["status"] == "paused")
+            is_paused, memory = known["status"] == "paused", int(known["memory_limit"] or 0)
+            found[place] = Sign(now - since, is_heard, is_paused, memory)
         return found
 
 

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple, NoReturn
 
 from lmeformula.errors import ClusterError, LmeFormulaWarning
 from lmeformula.rows import answering
-from lmeformula.rows.answering import AT_WORK, MEMORY, Answered, Watch, addresses, patience
+from lmeformula.rows.answering import (
+    AT_WORK,
+    MEMORY,
+    Answered,
+    Watch,
+    addresses,
+    answered,
+    patience,
+)
 from lmeformula.rows.clients import check_versions
 from lmeformula.rows.parts import Part
 from lmeformula.rows.source import first_line
@@ -119,6 +127,27 @@ class Workers:
         # What was kept first is kept first again: later ones may read it.
         self._kept[name] = task
         return found
+
+    def copies(self, value: Any, count: int, size: int) -> Workers:
+        """So many parts that have all of a value each, with the same cluster's workers.
+
+        Args:
+          value: what each part's rows are.
+          count: how many parts.
+          size: how many rows that is, for messages.
+        """
+
+        def pieces(number: int, workers: list[str]) -> tuple[Any, ...]:
+            return Part, self._client.scatter(value, hash=False, workers=workers[:1])
+
+        return Workers(self._client, pieces, [size] * count, answered(self._client))
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of memory of each worker that answers, 0 where there is no limit, by address."""
+        signs = self._watch.look()
+        return {
+            place: signs[place].memory for place in answered(self._client).places if place in signs
+        }
 
     def report(self) -> tuple[str, ...]:
         """What happened to the cluster, in words: parts that were lost, workers that are slow."""

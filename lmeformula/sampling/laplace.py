@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.crossproducts import Layout, layout
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.meetings import Factored
@@ -136,6 +136,14 @@ def whitening_at(
     )
     complete = complete_information(space, plan, changes, upright(square))
     return AtMode(white, complete, depths, changes)
+
+
+def blank_problem(model: Model) -> tuple[Problem, Whitening]:
+    """A problem whose programs are those of the model's own, and arrays of the shapes that they take."""
+    plan = layout(model.stack.terms)
+    blank = blank_whitening(model, plan)
+    nothing = Geometry(blank)
+    return whitened_problem(model, plan, np.zeros(model.space.size), lambda psi: nothing), blank
 
 
 def blank_whitening(model: Model, plan: Layout) -> Whitening:

@@ -265,24 +265,24 @@ with LocalCluster(n_workers=1, **options) as cluster:
 
 
 def test_a_cluster_that_ends_in_the_middle_leaves_the_last_estimates(monkeypatch):
-    monkeypatch.setattr(answering, "GIVES_UP", 2.0)
-    process = subprocess.Popen([sys.executable, "-c", ELSEWHERE], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        with Client(process.stdout.readline().strip(), set_as_default=True) as client:
-            made = spread(lf.design(FORMULA, table()), client)
-            assert made.shards is not None
-            parts = made.shards.parts
-            assert isinstance(parts, Workers)
-            parts._all = InTheMiddle(parts, process.kill)  # type: ignore[method-assign]
-            with pytest.raises(
-                lf.ClusterError, match="the scheduler of the cluster is gone"
-            ) as told:
-                lf.estimate(lf.compile(made))
-        assert "x" in told.value.estimates
-    finally:
-        process.kill()
-        process.wait()
+    monkeypatch.setattr(answering, "GIVES_UP", 20.0)
+    command = [sys.executable, "-c", ELSEWHERE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            with Client(process.stdout.readline().strip(), set_as_default=True) as client:
+                made = spread(lf.design(FORMULA, table()), client)
+                assert made.shards is not None
+                parts = made.shards.parts
+                assert isinstance(parts, Workers)
+                parts._all = InTheMiddle(parts, process.kill)  # type: ignore[method-assign]
+                with pytest.raises(
+                    lf.ClusterError, match="scheduler of the cluster is gone"
+                ) as told:
+                    lf.estimate(lf.compile(made))
+            assert "x" in told.value.estimates
+        finally:
+            process.kill()
 
 
 def test_a_cluster_whose_scheduler_is_gone_is_said_to_be(monkeypatch):
