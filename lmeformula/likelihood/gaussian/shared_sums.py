@@ -101,7 +101,8 @@ def _first_residual(part: Part, Qy: Floats) -> tuple[Floats, Floats]:
 
 
 def _residual(part: Part, again: Floats) -> tuple[Rows, float]:
-    Q, y = part.held["responses"]
+    # What is made from responses is all that is asked for from here on: they count among what is largest.
+    Q, y = part.held.pop("responses")
     residual = part.held.pop("first")
     subtract(residual, Q, again, residual)
     weights = part.rows.total_weights
