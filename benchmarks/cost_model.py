@@ -25,12 +25,16 @@ PRODUCTS, COLUMNS = 100, 8
 # Bytes: of a row for each column, where columns are in memory and where they are in files; of an element of a
 # pair; of an effect, for all vectors that a solver holds; and of a process that has imported all.
 ROW_BYTES, FILE_BYTES, PAIR_BYTES, EFFECT_BYTES, BASE_BYTES = 25.0, 9.0, 20.0, 1500.0, 0.13 * 2**30
+# Of an approximation rows keep their predictors and derivatives, at a place and at the next one.
+VISITED_BYTES = 110.0
 # Seconds until all is imported and compiled.
 START = 1.05
 # Products go through the larger factor in order, and look up the smaller one's effects all over: an element of
 # those that the cache of this many bytes does not hold takes so many times as long, and once; measured, by
 # the crossed runs. Popular levels stay in it.
 CACHE, MISS = 1e6, 3.0
+# An approximation goes over the rows in every evaluation, too: the same of their numbers, eight bytes each.
+ROW_MISS = 2.0
 # Bytes a second between machines.
 BANDWIDTH = 1.25e9
 WITHIN = 0.3
@@ -48,6 +52,7 @@ class Size(NamedTuple):
       in_files: whether the columns are.
       even: whether levels are equally frequent.
       fresh: which share of the rows is the first of its pair of levels; of equally frequent levels by default.
+      visited: whether rows are visited in every evaluation, as by an approximation.
     """
 
     rows: float
@@ -58,6 +63,7 @@ class Size(NamedTuple):
     in_files: bool = False
     even: bool = True
     fresh: float | None = None
+    visited: bool = False
 
     def pairs(self, workers: int = 1) -> float:
         """Pairs of levels that meet in the rows of one worker."""
@@ -66,6 +72,19 @@ class Size(NamedTuple):
             # Where there are fewer rows hardly any of them meets another.
             return rows * (self.fresh if workers == 1 else 1.0)
         return float(-cells * np.expm1(-rows / cells))
+
+    @property
+    def visits(self) -> float:
+        """Rows and their columns, as often as they take the time of one in the cache."""
+        miss = ROW_MISS * max(0.0, 1.0 - CACHE / (8.0 * self.rows)) if self.visited else 0.0
+        return self.rows * self.columns * (1.0 + miss)
+
+    @property
+    def row_bytes(self) -> float:
+        """Of memory, for a row and column."""
+        if self.in_files:
+            return FILE_BYTES
+        return VISITED_BYTES if self.visited else ROW_BYTES
 
     @property
     def work(self) -> float:
@@ -99,9 +118,9 @@ def predict(size: Size, constants: Constants, workers: int = 1) -> Cost:
     """What a fit takes; with several workers, each of them, which send sums of effects to one host."""
     rows, pairs, effects = size.rows / workers, size.pairs(workers), sum(size.levels)
     seconds = START + 1e-9 * (
-        constants.row * rows * size.columns + constants.pair * size.work * pairs
+        constants.row * size.visits / workers + constants.pair * size.work * pairs
     )
-    row_bytes = size.columns * (FILE_BYTES if size.in_files else ROW_BYTES)
+    row_bytes = size.columns * size.row_bytes
     memory = (
         BASE_BYTES + row_bytes * rows + PAIR_BYTES * size.elements * pairs + EFFECT_BYTES * effects
     )
@@ -119,6 +138,7 @@ def size_of(run: dict[str, Any]) -> Size:
         in_files=run["from_file"],
         even=run["kind"] != "heavy tails",
         fresh=run["pairs"] / run["rows"],
+        visited=run["method"] != "exact",
         **more,
     )
 
@@ -131,7 +151,7 @@ def seconds_of(run: dict[str, Any]) -> float:
 def measure(runs: list[dict[str, Any]]) -> Constants:
     """The constants that come closest to runs by one method, in relative terms."""
     sizes = [size_of(run) for run in runs]
-    work = 1e-9 * np.array([[size.rows * size.columns, size.work * size.pairs()] for size in sizes])
+    work = 1e-9 * np.array([[size.visits, size.work * size.pairs()] for size in sizes])
     taken = np.maximum([seconds_of(run) - START for run in runs], 0.1)
     from scipy.optimize import nnls
 
