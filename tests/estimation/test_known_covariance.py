@@ -101,6 +101,14 @@ ONE, SLOPES = "(1 | gr(animal, cov = A))", "(x | gr(animal, cov = A)) + (1 | her
         (SLOPES, False, "sparse"),
         (SLOPES, True, "sparse"),
     ],
+    ids=[
+        "one",
+        "one by REML",
+        "slopes",
+        "slopes by REML",
+        "sparse slopes",
+        "sparse slopes by REML",
+    ],
 )
 def test_a_gaussian_fit_is_at_the_maximum_of_the_dense_likelihood(formula, reml, way, monkeypatch):
     if way == "sparse":
@@ -227,6 +235,17 @@ def test_unrelated_levels_are_those_of_a_plain_term():
     np.testing.assert_allclose(fit.tidy()["df"].dropna(), plain.tidy()["df"].dropna(), rtol=1e-3)
 
 
+def test_degrees_of_freedom_of_unrelated_levels_are_those_of_a_plain_term():
+    names = sorted(set(rows()["animal"]))
+    eye = pd.DataFrame(np.eye(len(names)), names, names)
+    options: dict[str, Any] = {"reml": True, **QUIET}
+    plain = lf.fit("y ~ x + (1 | animal)", rows(), **options)
+    fit = lf.fit("y ~ x + (1 | gr(animal, cov = A))", rows(), covariances={"A": eye}, **options)
+    for way in ("satterthwaite", "kenward-roger"):
+        found, expected = (one.tidy(ddf=way)["df"].dropna() for one in (fit, plain))
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_levels_without_rows_are_predicted_through_relatives():
     fit = related()
     founders = born(1)["id"][:3].to_list()
@@ -345,6 +364,12 @@ def test_a_covariance_that_is_the_residual_s_is_refused():
         "y ~ x + (1 | gr(animal, cov = A))", few, covariances={"A": pedigree(born(1))}, **QUIET
     )
     assert fit.model.design.n < len(fit.model.design.terms[0].levels)
+
+
+def test_related_levels_have_no_further_ones():
+    fit = fitted("y ~ x + (1 | gr(animal, cov = A))")
+    with pytest.raises(FormulaDataError, match="levels that are related have no further ones"):
+        lf.power(fit, "x", along="animal", num_groups=[80], num_sims=2)
 
 
 def test_words_for_it():
