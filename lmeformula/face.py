@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import lmeformula.inference.profile
     import lmeformula.inference.r2
     import lmeformula.inference.refits
+    import lmeformula.inference.smooth_tests
     import lmeformula.inference.tidy
     import lmeformula.inference.update
     import lmeformula.prediction.joint
@@ -161,6 +162,7 @@ class Fit(FittedModel):
     profile = Method(lambda: lmeformula.inference.profile.profile)
     joint_tests = Method(lambda: lmeformula.inference.joint_tests.joint_tests)
     drop1 = Method(lambda: lmeformula.inference.drop1.drop1)
+    smooths = Method(lambda: lmeformula.inference.smooth_tests.smooths)
     icc = Method(lambda: lmeformula.inference.r2.icc)
     r2 = Method(lambda: lmeformula.inference.r2.r2)
     emmeans = Method(lambda: _takes_type(lmeformula.inference.emmeans.emmeans))

@@ -39,6 +39,7 @@ BEHIND = {
     "residuals": "prediction.residuals:residuals",
     "save": "store.save:save",
     "simulate": "prediction.simulate:simulate",
+    "smooths": "inference.smooth_tests:smooths",
     "summary": "views.summary:summary",
     "tidy": "inference.tidy:tidy",
     "to_arviz": "handing.arviz:to_arviz",
@@ -97,6 +98,7 @@ DRAWN = {
     "ppc": "views.fit_plots:ppc",
     "calibration": "views.calibration_plots:calibration",
     "correlation": "views.correlation_plots:correlation",
+    "smooth": "views.smooth_plots:smooth",
 }
 
 

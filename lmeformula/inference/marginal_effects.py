@@ -18,7 +18,7 @@ from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel, not_of_draws, of_observations
 from lmeformula.prediction.named_predictor import named_predictors, predictor_named
 from lmeformula.prediction.observed_together import observed_of, observed_together
-from lmeformula.prediction.predictor import category_names, chances_at, mean_response
+from lmeformula.prediction.predictor import category_names, chances_at, mean_response, refuse_curves
 
 
 @kinds.takes(kind=kinds.one_of("response", "link"), predictor=kinds.optional(kinds.text))
@@ -52,6 +52,9 @@ def to_marginaleffects(
             "the response is predicted by all linear predictors",
             hint=f'Write kind="link" for the predictor {predictor!r}, or leave it out.',
         )
+    refuse_curves(
+        fit, "predictions by the marginaleffects package", "Use fit.predict(rows, interval=...)."
+    )
     predict, groups = _predictions(fit, kind, predictor)
     try:
         pl = importlib.import_module("polars")

@@ -8,14 +8,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lmeformula.covariance.matern import ROUGHEST, SMOOTHEST
+from lmeformula.design.absent import has_rows
+from lmeformula.em.outcome import Outcome
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.inference.ddf import usual
 from lmeformula.inference.posterior_summary import check_no_tests, posterior_table
+from lmeformula.inference.smooth_tests import smooths
 from lmeformula.inference.tidy import parameter_tests
 from lmeformula.prediction.parameters import parameters
+from lmeformula.prediction.posterior import has_normal_posterior
+from lmeformula.prediction.predictor import of_population
 from lmeformula.prediction.thresholds import thresholds
 from lmeformula.prediction.varcorr import varcorr
+from lmeformula.text.numbers import p_text
 from lmeformula.text.table import Column, Kind, Table, columns_of
 
 ESTIMATES = ("estimate", "std_error")
@@ -92,6 +98,35 @@ def coefficient_table(fit: FittedModel, ddf: str | None = "auto") -> Table:
     headings = {name: known[name] for name in shown if name not in hidden}
     note = why if is_normal else f"Degrees of freedom: {str(ddf).title()}."
     return Table("Fixed effects", columns_of(rows, headings), (note,) if note and rows else ())
+
+
+def smooth_table(fit: FittedModel) -> Table:
+    """Tabulate effective degrees of freedom and tests of the smooths.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      table: one row a curve; no rows for a fit without, or one whose tests need what is not there: the rows, or
+        equations that can be factored.
+    """
+    is_there = any(of_population(fit.model.design)) and fit.outcome is not Outcome.NONFINITE
+    if not (is_there and has_rows(fit.model.design) and has_normal_posterior(fit)):
+        return Table("Smooths", ())
+    try:
+        frame = smooths(fit)
+    except ModelError:
+        # The log density is not concave where the fit ended.
+        return Table("Smooths", ())
+    is_f = fit.model.family.is_normal and fit.model.space.held_sd is None
+    cells = {name: tuple(frame[name].tolist()) for name in frame}
+    columns = (
+        Column("smooth", cells["smooth"], "text"),
+        Column("edf", cells["edf"], "statistic"),
+        Column("df", cells["ref_df"], "statistic"),
+        Column("F" if is_f else "chi-square", cells["statistic"], "statistic"),
+        Column("p", tuple(map(p_text, cells["p_value"])), "text"),
+    )
+    return Table("Smooths", columns, ("Tests that a curve is zero, its smoothness known.",))
 
 
 def family_table(fit: FittedModel) -> Table:

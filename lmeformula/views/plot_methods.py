@@ -8,7 +8,7 @@ from lmeformula.arguments.elsewhere import answer
 from lmeformula.arguments.methods import Method
 from lmeformula.errors import ArgumentError
 from lmeformula.fit import FittedModel
-from lmeformula.views import calibration_plots, correlation_plots, fit_plots, plots
+from lmeformula.views import calibration_plots, correlation_plots, fit_plots, plots, smooth_plots
 
 
 class Plots:
@@ -44,3 +44,4 @@ class Plots:
     ppc = Method(lambda: fit_plots.ppc, of="_fit")
     calibration = Method(lambda: calibration_plots.calibration, of="_fit")
     correlation = Method(lambda: correlation_plots.correlation, of="_fit")
+    smooth = Method(lambda: smooth_plots.smooth, of="_fit")

@@ -14,7 +14,12 @@ from lmeformula.drawn import Draws
 from lmeformula.fit import FittedModel
 from lmeformula.inference.ddf import METHODS
 from lmeformula.inference.posterior_summary import smallest
-from lmeformula.inference.tables import coefficient_table, family_table, variance_table
+from lmeformula.inference.tables import (
+    coefficient_table,
+    family_table,
+    smooth_table,
+    variance_table,
+)
 from lmeformula.prediction.parameters import parameters
 from lmeformula.text.numbers import short
 from lmeformula.text.render import (
@@ -120,8 +125,8 @@ def summary(fit: FittedModel, *, ddf: str | None = "auto") -> Summary:
     if design.dropped:
         facts.append(("left out", f"{', '.join(design.dropped)} (determined by other columns)"))
     tables = (variance_table(fit), coefficient_table(fit, ddf), family_table(fit))
-    # The random and the fixed effects also where there are none; other parameters only where there are some.
-    shown = tables if tables[-1].num_rows else tables[:-1]
+    # The random and the fixed effects also where there are none; others only where there are some.
+    shown = (*tables[:2], *(each for each in (smooth_table(fit), tables[2]) if each.num_rows))
     return Summary(how_it_ended(fit), _title(fit), tuple(facts), shown)
 
 

@@ -51,3 +51,23 @@ def test_a_laplace_fit_is_gamm4s():
     near = REFERENCES["counts-joint-modes"]
     assert 0.0 < float(fit.loglik) - near["score"] < 0.1
     np.testing.assert_allclose(fit.predict(kind="link")[:6], near["fit"], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "id", [id for id in GAUSSIAN if "edf" in REFERENCES[id] and REFERENCES[id]["method"] == "REML"]
+)
+def test_effective_degrees_of_freedom_are_mgcvs(id):
+    """Of curves; random effects stand behind them there, and have another test, as cyclic curves have."""
+    reference = REFERENCES[id]
+    found = lf.fit(reference["formula"], data(), reml=True).smooths()
+    count = len(found)
+    np.testing.assert_allclose(found["edf"], reference["edf"][:count], rtol=2e-5)
+    if "cc" in id:
+        return
+    np.testing.assert_allclose(found["ref_df"], reference["ref_df"][:count], rtol=2e-5)
+    # mgcv takes one sign of the share of two directions, and here the statistic is the mean of both.
+    np.testing.assert_allclose(found["statistic"], reference["statistic"][:count], rtol=0.03)
+    small = np.array(reference["p_value"][:count]) < 1e-12
+    ratio = found["p_value"].to_numpy()[~small] / np.array(reference["p_value"][:count])[~small]
+    assert np.all(np.abs(np.log(ratio)) < 0.5) or "effects" in id
+    assert np.all(found["p_value"].to_numpy()[small] < 1e-7)
