@@ -26,6 +26,7 @@ class Recipe:
       offset: name of the offset's column, "" for none; None for an array that new rows must bring along.
       weights: the same for the prior weights.
       frequency: the same for the frequencies, which new rows do without: each is one.
+      penalised: the design whose curves are fixed columns here, where this is of such a one; not saved.
       observed: the summary that reference grids are made from; None if it was not kept.
     """
 
@@ -38,3 +39,5 @@ class Recipe:
     weights: str | None
     observed: Observed | None = None
     frequency: str | None = ""
+    # A design, which stands above this file.
+    penalised: Any = None

@@ -29,6 +29,7 @@ from lmeformula.inference.specified import means_and_groups
 from lmeformula.prediction.freedom import Asymptotic
 from lmeformula.prediction.named_predictor import NamedPredictor, named_predictors, predictor_named
 from lmeformula.prediction.observed_together import observed_of
+from lmeformula.prediction.population import curve_freedom, with_fixed_curves
 from lmeformula.prediction.predictor import category_names
 
 # Step of a slope's difference, relative to the range of the variable.
@@ -111,12 +112,14 @@ def emmeans(
       [52.356, 60.322, 66.272]
     """
     means, groups = means_and_groups(specs, by)
-    asked = _asked(fit, predictor, kind)
+    # Of the population are curves, too.
+    seen = with_fixed_curves(fit)
+    asked = _asked(seen, predictor, kind)
     if asked.response and asked.response not in (*means, *groups):
         groups = (*groups, asked.response)
     kept = list(dict.fromkeys([*means, *groups]))
     variables = [name for name in kept if name != asked.response]
-    method = freedom(fit, ddf)
+    method = curve_freedom(fit, seen, freedom(fit, ddf))
     if var is not None:
         if kind != "link":
             raise ModelError(
@@ -124,13 +127,13 @@ def emmeans(
             )
         step = _slope_step(asked.among, var)
         ends = [
-            cells(fit, variables, at=at, weights=weights, shift={var: half}, among=asked.among)
+            cells(seen, variables, at=at, weights=weights, shift={var: half}, among=asked.among)
             for half in (-0.5 * step, 0.5 * step)
         ]
-        found, made = ends[0], _slopes(fit, asked, ends[0], ends[1], step)
+        found, made = ends[0], _slopes(seen, asked, ends[0], ends[1], step)
     else:
-        found = cells(fit, variables, at=at, weights=weights, among=asked.among)
-        made = _means(fit, asked, found, kind)
+        found = cells(seen, variables, at=at, weights=weights, among=asked.among)
+        made = _means(seen, asked, found, kind)
     frame = found.frame
     if asked.response:
         frame, made = _by_category(frame, made, asked, kept)

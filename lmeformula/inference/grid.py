@@ -16,14 +16,14 @@ from lmeformula.arrays import Floats
 from lmeformula.design.design import Design
 from lmeformula.design.fixed import Matrix
 from lmeformula.design.observed import Observed, ObservedColumn
-from lmeformula.design.rebuild import columns_on, rebuild
+from lmeformula.design.rebuild import columns_on
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import TermSum
 from lmeformula.inference.nesting import Nesting, find_nesting
 from lmeformula.prediction.named_predictor import NamedPredictor, named_predictors
 from lmeformula.prediction.observed_together import observed_of, observed_together, terms_together
-from lmeformula.prediction.predictor import refuse_curves
+from lmeformula.prediction.population import population_rows
 
 Values = Mapping[str, object]
 
@@ -115,11 +115,6 @@ def cells(
     References:
       Searle, Speed, Milliken (1980), The American Statistician 34, 216-221.
     """
-    refuse_curves(
-        fit,
-        "marginal means and their tests",
-        "Predict rows of your choice, fit.predict(rows, interval=...).",
-    )
     predictors = named_predictors(fit)[:1] if among is None else tuple(among)
     designs = list({id(each.design): each.design for each in predictors}.values())
     observed = observed_together(designs, needs_counts=weights == "proportional")
@@ -239,12 +234,13 @@ def _rebuild(
     assert recipe is not None
     given = None if recipe.offset == "" else np.full(num_rows, observed.offset)
     table = dict(data) or {"": np.zeros(num_rows)}
-    rows = rebuild(design, table, groups=False, offset=given)
+    rows = population_rows(design, table, given)
     offset = rows.offset if given is None else given
     aliases = observed.aliases
     if aliases is None:
         return rows.X, offset, np.zeros((num_rows, 0))
-    X = columns_on(design, table, design.formula.fixed.sum).values
+    penalised = recipe.penalised or design
+    X = columns_on(penalised, table, design.formula.fixed.sum).values
     dropped, followed = X[:, list(aliases.dropped)], X[:, list(aliases.kept)] @ aliases.relation
     size = np.maximum(np.abs(dropped), np.abs(followed)).max(axis=0, initial=0.0)
     return rows.X, offset, (dropped - followed) / np.where(size > 0.0, size, 1.0)

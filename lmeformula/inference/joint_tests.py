@@ -24,6 +24,7 @@ from lmeformula.inference.nesting import Nesting, find_nesting, term_columns
 from lmeformula.prediction.freedom import Freedom, FTest
 from lmeformula.prediction.named_predictor import NamedPredictor, named_predictors, predictor_named
 from lmeformula.prediction.observed_together import observed_of
+from lmeformula.prediction.predictor import refuse_curves
 
 CONFOUNDED = "(confounded)"
 
@@ -90,6 +91,7 @@ def joint_tests(
       >>> joint_tests(fit).round(3).to_dict("records")
       [{'term': 'Machine', 'df1': 2, 'df2': 46.0, 'statistic': 87.798, 'p_value': 0.0}]
     """
+    refuse_curves(fit, "joint tests", "Test curves by fit.smooths(), other terms by fit.drop1().")
     tested = predictor_groups(fit, predictor)
     method = freedom(fit, ddf)
     found: list[tuple[str, FTest]] = []
