@@ -29,8 +29,9 @@ from lmeformula.inference.specified import means_and_groups
 from lmeformula.prediction.freedom import Asymptotic
 from lmeformula.prediction.named_predictor import NamedPredictor, named_predictors, predictor_named
 from lmeformula.prediction.observed_together import observed_of
+from lmeformula.prediction.parameter_errors import has_thresholds
 from lmeformula.prediction.population import curve_freedom, with_fixed_curves
-from lmeformula.prediction.predictor import category_names
+from lmeformula.prediction.predictor import category_names, refuse_curves
 
 # Step of a slope's difference, relative to the range of the variable.
 SLOPE_STEP = 1e-3
@@ -112,6 +113,9 @@ def emmeans(
       [52.356, 60.322, 66.272]
     """
     means, groups = means_and_groups(specs, by)
+    if has_thresholds(fit) or fit.draws is not None:
+        what = "marginal means of ordered categories, or of draws,"
+        refuse_curves(fit, what, "Predict rows of your choice, fit.predict(rows, interval=...).")
     # Of the population are curves, too.
     seen = with_fixed_curves(fit)
     asked = _asked(seen, predictor, kind)

@@ -15,7 +15,7 @@ from lmeformula.design.labels import label
 from lmeformula.design.side_by_side import columns_of_terms
 from lmeformula.design.smooths import Curve
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, not_of_draws
 from lmeformula.formula.smooths import Smooth, smooths_of
 from lmeformula.prediction.normal_posterior import NormalPosterior, row_precisions
 from lmeformula.prediction.parameter_errors import parameter_covariance
@@ -48,6 +48,7 @@ class Part(NamedTuple):
 
 
 @kinds.takes()
+@not_of_draws("tests of smooths")
 def smooths(fit: FittedModel) -> pd.DataFrame:
     """Effective degrees of freedom of each smooth, and a test that it is zero.
 

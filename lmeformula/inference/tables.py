@@ -110,7 +110,9 @@ def smooth_table(fit: FittedModel) -> Table:
         equations that can be factored.
     """
     is_there = any(of_population(fit.model.design)) and fit.outcome is not Outcome.NONFINITE
-    if not (is_there and has_rows(fit.model.design) and has_normal_posterior(fit)):
+    if fit.draws is not None or not (
+        is_there and has_rows(fit.model.design) and has_normal_posterior(fit)
+    ):
         return Table("Smooths", ())
     try:
         frame = smooths(fit)
