@@ -29,7 +29,8 @@ from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import NearFactor
 from lmeformula.arrays import Floats
 from lmeformula.family import Depths
-from lmeformula.likelihood.laplace.likelihood import Mode, Problem, spread_out
+from lmeformula.likelihood.laplace.likelihood import Mode, Problem
+from lmeformula.likelihood.laplace.row_sums import spread_out
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.whitened import Cubic
 

@@ -13,10 +13,11 @@ from lmeformula.estimation.coordinates import Arrival
 from lmeformula.estimation.evidence.faces import bounds_of, extrapolated
 from lmeformula.likelihood.laplace.ends import on_faces
 from lmeformula.likelihood.laplace.fit import LaplaceFit
-from lmeformula.likelihood.laplace.likelihood import At, Mode, approximate
+from lmeformula.likelihood.laplace.likelihood import Mode, approximate
 from lmeformula.likelihood.laplace.modes import gradient
 from lmeformula.likelihood.laplace.next_term import NextTerm, next_term
 from lmeformula.likelihood.laplace.penalised import unpenalised
+from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.likelihood.quadrature.integral import Integral
 from lmeformula.likelihood.quadrature.marginal import Quadrature
 

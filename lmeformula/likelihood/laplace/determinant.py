@@ -20,15 +20,13 @@ from lmeformula.checkpoint.memory import Nothing
 from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.directions import Directions
 from lmeformula.likelihood.laplace.likelihood import (
-    At,
     Beyond,
     Method,
     Mode,
     Problem,
-    deepened,
     paired,
-    spread_out,
 )
+from lmeformula.likelihood.laplace.row_sums import At, Deeper, Sloped, deepened, spread_out
 from lmeformula.model.compile import Model
 
 # Steps of differences of the rows' third derivatives, in units of the predictor: two-sided ones, whose square
@@ -89,7 +87,7 @@ class Determinant(Nothing):
     def near(self, problem: Problem, at: At, u: Floats) -> Beyond:
         """See `Marginal`."""
         mode = _look(problem, at, u)
-        return self.beyond(problem, mode, problem.rows.depths(mode.eta, at.own))
+        return self.beyond(problem, mode, problem.sums.depths(mode, at.own))
 
     def effects(
         self, problem: Problem, mode: Mode
@@ -108,32 +106,22 @@ class Pull(NamedTuple):
     """How -log |M| / 2 pulls at the rows' predictors.
 
     Attributes:
-      leverages: (v n,) half the diagonal of Z Lambda M^-1 Lambda' Z': how it changes with each row's predictor,
-        through that row's weight.
-      deeper: (v n,) its derivative in the predictors with the mode held.
-      adjoint: (q,) M^-1 Lambda' Z' of that.
-      along: (v n,) Z Lambda of the adjoint.
-      slope: (v n,) its derivative in what moves the predictors, the mode moving along.
-      pulls: (q,) Z' of that.
+      held: with the mode held.
+      adjoint: (q,) M^-1 Lambda' Z' of its derivative in the predictors.
+      moving: with the mode moving along.
     """
 
-    leverages: Floats
-    deeper: Floats
+    held: Deeper
     adjoint: Floats
-    along: Floats
-    slope: Floats
-    pulls: Floats
+    moving: Sloped
 
 
 def _pulled(problem: Problem, mode: Mode, depths: Depths, leverages: Floats) -> Pull:
     plan, lambdas = problem.plan, mode.at.lambdas
-    halved = 0.5 * leverages
-    deeper = deepened(depths.third, halved)
-    right = apply_lambda(plan, lambdas, plan.gather(deeper), transpose=True)
-    adjoint = mode.factor.solve(right)
-    along = plan.spread(apply_lambda(plan, lambdas, adjoint))
-    slope = deeper - mode.weights * along
-    return Pull(halved, deeper, adjoint, along, slope, plan.gather(slope))
+    held, pulls = problem.sums.deeper(mode, depths, leverages)
+    adjoint = mode.factor.solve(apply_lambda(plan, lambdas, pulls, transpose=True))
+    effects = apply_lambda(plan, lambdas, adjoint)
+    return Pull(held, adjoint, problem.sums.sloped(mode, depths, held, effects))
 
 
 def by_determinant(
@@ -160,7 +148,7 @@ def _slopes(
 ) -> Beyond:
     """See `by_determinant`."""
     plan, lambdas = problem.plan, mode.at.lambdas
-    by_slope, by_first = plan.split(pull.pulls), plan.split(mode.pulls)
+    by_slope, by_first = plan.split(pull.moving.pulls), plan.split(mode.pulls)
     u, a = plan.split(mode.u), plan.split(pull.adjoint)
     in_factors = []
     for j, (levels, k) in enumerate(plan.sizes):
@@ -171,10 +159,9 @@ def _slopes(
         in_factors.append(by_slope[j].T @ u[j] + by_first[j].T @ a[j] - spread)
     return Beyond(
         value=-0.5 * mode.factor.log_det,
-        in_beta=problem.X.T @ pull.slope,
+        in_beta=pull.moving.in_beta,
         in_factors=tuple(in_factors),
-        # Through the rows' weights in log|M|, and through the mode that log|M| is taken at.
-        in_own=depths.own_second @ pull.leverages + depths.own_first @ pull.along,
+        in_own=pull.moving.in_own,
     )
 
 
@@ -186,12 +173,13 @@ def _bent_rows(
     The fourth derivatives are differences of the third ones, each row's by itself.
     """
     own, predictors = along.own, along.at_mode
-    third = spread_out(depths.third, pull.along[:, None])
+    leverages, aside = pull.held.leverages, pull.moving.along
+    third = spread_out(depths.third, aside[:, None])
     found = predictors.T @ (third * predictors)
 
     def slopes(there: Depths) -> tuple[Floats, Floats]:
-        in_own = there.own_second @ pull.leverages + there.own_first @ pull.along
-        return deepened(there.third, pull.leverages), in_own
+        in_own = there.own_second @ leverages + there.own_first @ aside
+        return deepened(there.third, leverages), in_own
 
     def moved(eta: Floats, free: Floats) -> tuple[Floats, Floats]:
         step = ROUGH_STEP if along.is_rough else STEP
@@ -215,7 +203,7 @@ def _bent_rows(
         free = nothing.copy()
         free[number] = 1.0
         deeper, in_own = moved(np.zeros_like(mode.eta), free)
-        crossed = predictors.T @ (deeper + depths.own_second[number] * pull.along)
+        crossed = predictors.T @ (deeper + depths.own_second[number] * aside)
         found += np.outer(crossed, each) + np.outer(each, crossed) + np.outer(in_own @ own, each)
     return found
 
@@ -226,7 +214,7 @@ def _bent_mode(
     """(m, m) what the mode has of second derivatives, by its adjoint, but for those of the rows."""
     plan = problem.plan
     first = depths.own_first.T @ along.own - mode.weights[:, None] * along.at_mode
-    found = paired(problem, along, pull.pulls)
+    found = paired(problem, along, pull.moving.pulls)
     for a, change, slopes in zip(
         plan.split(pull.adjoint), along.changes, plan.split(plan.gather(first)), strict=True
     ):
@@ -237,11 +225,9 @@ def _bent_mode(
 
 def _look(problem: Problem, at: At, u: Floats) -> Mode:
     """The derivatives of the rows at effects u, as of a mode."""
-    plan = problem.plan
-    eta = problem.offset + problem.X @ at.beta
-    eta = eta + plan.spread(apply_lambda(plan, at.lambdas, u))
-    rows = problem.rows.slopes(eta, at.own)
-    weights = -rows.second
+    sums = problem.sums
+    look = sums.look(at, u)
+    weights = sums.weights(look)
     factor = problem.factorize(weights, at.lambdas)
-    value, pulls = rows.value - 0.5 * float(u @ u), plan.gather(rows.first)
-    return Mode(at, u, eta, rows, weights, factor, value, 0, pulls)
+    value, pulls = look.value - 0.5 * float(u @ u), sums.pulls(look)
+    return Mode(at, u, look.eta, look.rows, weights, factor, value, 0, pulls)

@@ -9,6 +9,7 @@ import numpy as np
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.arrays import Floats
+from lmeformula.likelihood.laplace.row_sums import RowSums, Weighted
 
 
 class Directions(NamedTuple):
@@ -51,8 +52,9 @@ class Places(NamedTuple):
 
 
 def directions(
+    sums: RowSums,
     plan: Layout,
-    X: Floats,
+    there: Weighted,
     lambdas: tuple[Floats, ...],
     u: Floats,
     changes: tuple[Floats, ...],
@@ -62,22 +64,24 @@ def directions(
     """The directions of single parameters, in which modes move along.
 
     Args:
+      sums: what is asked of the rows.
       plan: layout of the effects.
-      X: (v n, p) columns of the fixed effects.
+      there: the rows at the mode.
       lambdas: (k, k) factor of each term.
       u: (q,) the mode.
       changes: (t, k, k) derivatives of each Lambda in its parameters.
       moves: (d, q) derivatives of the mode in all parameters.
       places: where which parameters stand.
     """
-    d, p = len(moves), X.shape[1]
-    predictors = plan.spread(apply_lambda(plan, lambdas, moves.T))
-    predictors[:, :p] += X
+    d = len(moves)
     turned, effects = [], []
     for change, where, own in zip(changes, places.factors, plan.split(u), strict=True):
         turned.append(np.zeros((d, *change.shape[1:])))
         turned[-1][where] = change
         effects.append(np.einsum("dab,lb->lad", turned[-1], own))
-    at_mode = predictors + plan.spread(plan.join(tuple(effects)))
-    unit = np.eye(d)
-    return Directions(predictors, at_mode, tuple(turned), unit[places.own], unit[:p], moves.T)
+    along = apply_lambda(plan, lambdas, moves.T)
+    predictors, at_mode = sums.directed(there, along, plan.join(tuple(effects)))
+    unit, count = np.eye(d), sum(map(len, changes)) + places.own.stop - places.own.start
+    return Directions(
+        predictors, at_mode, tuple(turned), unit[places.own], unit[: d - count], moves.T
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.arrays import Floats
-from lmeformula.likelihood.laplace.likelihood import Approximation, At, Mode, Problem, find_mode
+from lmeformula.likelihood.laplace.likelihood import Approximation, Mode, Problem, find_mode
+from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.model.compile import Model
 
 # The approximation is none, and is not climbed, where an effect has less than this share of its prior's

@@ -25,7 +25,6 @@ from lmeformula.likelihood.laplace.information import (
 )
 from lmeformula.likelihood.laplace.likelihood import (
     Approximation,
-    At,
     Factorize,
     Marginal,
     Problem,
@@ -35,6 +34,7 @@ from lmeformula.likelihood.laplace.likelihood import (
 )
 from lmeformula.likelihood.laplace.modes import KnownMode, arrays_of, mode_slopes
 from lmeformula.likelihood.laplace.penalised import Penalised
+from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.likelihood.laplace.secants import corrected, remember
 from lmeformula.likelihood.laplace.trail import (
     SETTLED,
@@ -183,7 +183,7 @@ def fit_laplace(
         changes = elements.changes(coordinates[m:])
         try:
             mode = find_mode(problem, at, begin)
-            depths = problem.rows.depths(mode.eta, at.own)
+            depths = problem.sums.depths(mode, at.own)
             coefficients = coefficients_at(problem, mode, depths)
             by_block = mode_slopes(problem, mode, coefficients, changes)
             in_coordinates = np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0)
@@ -191,7 +191,7 @@ def fit_laplace(
             is_far = not care.marginal.is_exact and trail.leads_far(coordinates)
             if has_information and not (is_far or trail.is_settled(coordinates, little)):
                 along = directions(
-                    plan, problem.X, at.lambdas, mode.u, changes, in_coordinates, places
+                    problem.sums, plan, mode, at.lambdas, mode.u, changes, in_coordinates, places
                 )
                 along = along._replace(is_rough=True)
             beyond = problem.marginal.beyond(problem, mode, depths, along)

@@ -15,6 +15,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     Mode,
     Problem,
 )
+from lmeformula.likelihood.laplace.row_sums import complete_block as of_rows
 
 
 class Coefficients(NamedTuple):
@@ -33,29 +34,15 @@ class Coefficients(NamedTuple):
 
 def coefficients_at(problem: Problem, mode: Mode, depths: Depths) -> Coefficients:
     """The information of the coefficients at a mode, and how they move it."""
-    columns, square = complete_block(problem, mode, depths)
-    crossed = problem.plan.gather(columns)
+    crossed, square = problem.sums.complete(mode, depths)
     right = apply_lambda(problem.plan, mode.at.lambdas, crossed, transpose=True)
-    solved = mode.factor.solve(right) if columns.shape[1] else right
+    solved = mode.factor.solve(right) if right.shape[1] else right
     return Coefficients(np.asarray(square - right.T @ solved), -solved)
 
 
 def complete_block(problem: Problem, mode: Mode, depths: Depths) -> tuple[Floats, Floats]:
-    """Negative second derivatives of the log joint density at the mode.
-
-    Returns:
-      columns: (n, p + f) in each row's predictor and in the fixed effects and own parameters.
-      square: (p + f, p + f) in the fixed effects and own parameters.
-    """
-    weighted = problem.X * mode.weights[:, None]
-    p, f = weighted.shape[1], len(depths.own_each)
-    square = np.empty((p + f, p + f))
-    square[:p, :p] = problem.X.T @ weighted
-    square[p:, :p] = -depths.own_first @ problem.X
-    square[:p, p:] = square[p:, :p].T
-    square[p:, p:] = -depths.own_own
-    columns = np.column_stack([weighted, -depths.own_first.T]) if f else weighted
-    return columns, square
+    """Negative second derivatives of the log joint density at the mode; see `row_sums.complete_block`."""
+    return of_rows(problem.X, mode.weights, depths)
 
 
 def upright(information: Floats) -> Floats:
@@ -76,6 +63,6 @@ def average_information(
     lambdas = mode.at.lambdas
     outer = tuple(outer_changes(*each) for each in zip(changes, lambdas, strict=True))
     directions = covariance_directions(plan, mode.pulls, outer)
-    spread = plan.gather(mode.weights[:, None] * plan.spread(directions))
+    spread = problem.sums.through(mode, directions)
     right = apply_lambda(plan, lambdas, spread, transpose=True)
     return np.asarray(0.5 * (directions.T @ spread - right.T @ mode.factor.solve(right)))

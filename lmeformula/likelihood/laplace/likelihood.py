@@ -24,6 +24,7 @@ from lmeformula.arrays import Floats
 from lmeformula.checkpoint.memory import Memory
 from lmeformula.family import Depths, Slopes
 from lmeformula.likelihood.laplace.directions import Directions
+from lmeformula.likelihood.laplace.row_sums import At, Look, RowsHere, RowSums
 from lmeformula.likelihood.laplace.rows import RowDerivatives
 from lmeformula.model.compile import Model
 
@@ -114,6 +115,7 @@ class Problem(NamedTuple):
       factorize: how M is made solvable.
       marginal: how effects are integrated out.
       triangle: (p, p) R where X is Q of the model's own columns, Q R, and fixed effects are R times theirs.
+      elsewhere: what is asked of rows that are with workers; None where they are here, in these arrays.
     """
 
     plan: Layout
@@ -123,20 +125,14 @@ class Problem(NamedTuple):
     factorize: Factorize
     marginal: Marginal
     triangle: Floats | None = None
+    elsewhere: RowSums | None = None
 
-
-class At(NamedTuple):
-    """Where the approximation is looked at.
-
-    Attributes:
-      beta: (p,) fixed effects.
-      lambdas: (k, k) factor of each term's covariance, with a diagonal other than zero.
-      own: (f,) the family's own parameters, unconstrained.
-    """
-
-    beta: Floats
-    lambdas: tuple[Floats, ...]
-    own: Floats
+    @property
+    def sums(self) -> RowSums:
+        """What is asked of rows, wherever they are."""
+        if self.elsewhere is not None:
+            return self.elsewhere
+        return RowsHere(self.plan, self.X, self.offset, self.rows)
 
 
 class Mode(NamedTuple):
@@ -201,26 +197,24 @@ def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
       numpy.linalg.LinAlgError: if the density is not finite at the start.
     """
     plan, lambdas = problem.plan, at.lambdas
-    base = problem.offset + problem.X @ at.beta
-    u = start
-    eta = base + plan.spread(apply_lambda(plan, lambdas, u))
-    rows = problem.rows.slopes(eta, at.own)
-    value = rows.value - 0.5 * float(u @ u)
+    sums, u = problem.sums, start
+    look = sums.look(at, u)
+    value = look.value - 0.5 * float(u @ u)
     before = np.inf
     for number in range(MAX_NEWTON_STEPS + 1):
-        pulls = plan.gather(rows.first)
+        pulls = sums.pulls(look)
         gradient = apply_lambda(plan, lambdas, pulls, transpose=True) - u
-        weights, factor, step = _newton_step(problem, -rows.second, lambdas, gradient)
+        weights, factor, step = _newton_step(problem, look, lambdas, gradient)
         gain = float(gradient @ step)
         is_rounding = gain < max(SMALL_GAIN, ROUNDING * abs(value)) and gain > STALLED * before
         if not gain > MODE_GAIN or is_rounding or number == MAX_NEWTON_STEPS:
             break
         before = gain
-        move = plan.spread(apply_lambda(plan, lambdas, step))
+        ahead = sums.ahead(look, at, step)
         share = 1.0
         while share > 1e-6:
-            following = problem.rows.slopes(eta + share * move, at.own)
             moved = u + share * step
+            following = ahead(share, moved)
             reached = following.value - 0.5 * float(moved @ moved)
             rises = reached >= value + 1e-4 * share * gain - 1e-13 * abs(value)
             if rises or (gain < NEXT_TO and np.isfinite(reached)):
@@ -228,23 +222,24 @@ def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
             share *= 0.5
         else:
             break
-        u, eta, rows, value = moved, eta + share * move, following, reached
-    return Mode(at, u, eta, rows, weights, factor, value, number, pulls)
+        u, look, value = moved, following, reached
+    return Mode(at, u, look.eta, look.rows, weights, factor, value, number, pulls)
 
 
 def _newton_step(
-    problem: Problem, weights: Floats, lambdas: tuple[Floats, ...], gradient: Floats
+    problem: Problem, look: Look, lambdas: tuple[Floats, ...], gradient: Floats
 ) -> tuple[Floats, Factored | ProbedFactor, Floats]:
     """M^-1 times the gradient; where M is indefinite, the density not log-concave, with the weights cut off.
 
     At a mode M is positive definite. Elsewhere Newton's step still rises with the weights cut off at zero.
     """
+    weights = problem.sums.weights(look)
     try:
         factor = problem.factorize(weights, lambdas)
         # Nothing is factored by the iterative solver: that M is indefinite is seen when it is solved with.
         return weights, factor, factor.solve(gradient)
     except np.linalg.LinAlgError:
-        held = problem.rows.held(weights)
+        held = problem.sums.held(weights)
         factor = problem.factorize(held, lambdas)
         return held, factor, factor.solve(gradient)
 
@@ -260,7 +255,7 @@ def approximate(problem: Problem, at: At, start: Floats) -> Approximation:
       The approximation.
     """
     mode = find_mode(problem, at, start)
-    depths = problem.rows.depths(mode.eta, at.own)
+    depths = problem.sums.depths(mode, at.own)
     return assemble(problem, mode, depths, problem.marginal.beyond(problem, mode, depths))
 
 
@@ -271,17 +266,16 @@ def joint_slopes(
 
     The second ones are along directions that take the mode along, where an error of that counts by its square.
     """
-    first, u = mode.rows.first, problem.plan.split(mode.u)
+    u = problem.plan.split(mode.u)
     by_first = problem.plan.split(mode.pulls)
     in_factors = tuple(pull.T @ effects for pull, effects in zip(by_first, u, strict=True))
     information = None
     if along is not None:
-        predictors = along.at_mode
-        across = paired(problem, along, mode.pulls) + along.own.T @ depths.own_first @ predictors
-        information = predictors.T @ (mode.weights[:, None] * predictors)
+        information, by_own = problem.sums.bent(mode, depths, along.own, along.at_mode)
+        across = paired(problem, along, mode.pulls) + by_own
         information += along.moves.T @ along.moves
         information -= across + across.T + along.own.T @ depths.own_own @ along.own
-    return Beyond(mode.value, problem.X.T @ first, in_factors, depths.own, information)
+    return Beyond(mode.value, problem.sums.in_beta(mode), in_factors, depths.own, information)
 
 
 def paired(problem: Problem, along: Directions, pulls: Floats) -> Floats:
@@ -320,24 +314,3 @@ def assemble(
         information=information,
         is_known=beyond.is_known,
     )
-
-
-def deepened(third: Floats, values: Floats) -> Floats:
-    """What values (v n,) or (v n, m) of the rows give with their third derivatives, as a derivative in eta.
-
-    Args:
-      third: (v, K, n) derivatives of the stacked second derivatives in the predictors.
-      values: each is of a stacked row; those of pairs of predictors read nothing.
-    """
-    size, k, n = third.shape
-    found = np.zeros_like(values)
-    parts = values.reshape(size, n, -1)
-    found[: k * n] = np.einsum("vkn,vnm->knm", third, parts).reshape(k * n, *values.shape[1:])
-    return found
-
-
-def spread_out(third: Floats, moves: Floats) -> Floats:
-    """How second derivatives (v n, m) move with the predictors (v n, m): the adjoint of `deepened`."""
-    size, k, n = third.shape
-    parts = moves[: k * n].reshape(k, n, -1)
-    return np.asarray(np.einsum("vkn,knm->vnm", third, parts).reshape(size * n, -1))

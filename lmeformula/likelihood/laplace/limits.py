@@ -20,8 +20,9 @@ from lmeformula.arrays import Floats
 from lmeformula.family.limit import Limit
 from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, fit_laplace
 from lmeformula.likelihood.laplace.information import coefficients_at
-from lmeformula.likelihood.laplace.likelihood import Approximation, At, approximate
+from lmeformula.likelihood.laplace.likelihood import Approximation, approximate
 from lmeformula.likelihood.laplace.modes import again
+from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 

@@ -15,7 +15,6 @@ from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.determinant import Determinant
 from lmeformula.likelihood.laplace.information import Coefficients, coefficients_at
 from lmeformula.likelihood.laplace.likelihood import (
-    At,
     Factorize,
     Marginal,
     Mode,
@@ -23,6 +22,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     find_mode,
 )
 from lmeformula.likelihood.laplace.penalised import penalised, unpenalised
+from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.likelihood.laplace.rows import row_derivatives
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
@@ -118,8 +118,8 @@ def mode_slopes(
         for matrix in change:
             effects = np.zeros(plan.num_effects)
             effects[plan.place(j)] = (u[j] @ matrix.T).ravel()
-            pull = plan.gather(-mode.weights * plan.spread(effects))
-            gradient = apply_lambda(plan, lambdas, pull, transpose=True)
+            pull = problem.sums.through(mode, effects)
+            gradient = apply_lambda(plan, lambdas, -pull, transpose=True)
             gradient[plan.place(j)] += (first[j] @ matrix).ravel()
             moved.append(gradient)
     by_factors = mode.factor.solve(np.column_stack(moved))

@@ -107,11 +107,11 @@ def observed_information(
     """
     space = model.space
     mode = find_mode(problem, place(space, psi), start)
-    depths = problem.rows.depths(mode.eta, mode.at.own)
+    depths = problem.sums.depths(mode, mode.at.own)
     moves = np.where(free[:, None], slopes_in_psi(space, problem, psi, mode, depths), 0.0)
     places = Places(space.own_slice, space.theta_slices)
     lambdas, changes = mode.at.lambdas, space.factor_changes(psi)
-    along = directions(problem.plan, problem.X, lambdas, mode.u, changes, moves, places)
+    along = directions(problem.sums, problem.plan, mode, lambdas, mode.u, changes, moves, places)
     complete = _bent(space, psi, joint_slopes(problem, mode, depths, along))
     # Priors, which may say more than the rows, are written out as well.
     marginal = unpenalised(problem.marginal)

@@ -17,7 +17,7 @@ from scipy.special import digamma
 
 from lmeformula.arrays import Floats, Ints
 from lmeformula.likelihood.laplace.directions import Directions
-from lmeformula.likelihood.laplace.likelihood import At
+from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.likelihood.quadrature.information import Information
 from lmeformula.likelihood.quadrature.integrand import Integrand
 from lmeformula.likelihood.quadrature.nodes import NUMS_NODES, Frame, change, moments

@@ -14,7 +14,6 @@ from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.determinant import Determinant
 from lmeformula.likelihood.laplace.directions import Directions
 from lmeformula.likelihood.laplace.likelihood import (
-    At,
     Beyond,
     Marginal,
     Method,
@@ -23,6 +22,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     find_mode,
     joint_slopes,
 )
+from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.likelihood.quadrature.blocks import blocks_of
 from lmeformula.likelihood.quadrature.integral import SETTLED, Integral, integrate
 from lmeformula.likelihood.quadrature.integrand import Integrand, integrand

@@ -10,7 +10,7 @@ from scipy.special import betaln, gammaln
 
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.family import ClosedForm, Scores, Slopes
-from lmeformula.likelihood.laplace.likelihood import At
+from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.likelihood.laplace.rows import RowDerivatives, derivatives_of, stacked_form
 from lmeformula.likelihood.quadrature.integrand import Integrand
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats, Ints
 from lmeformula.family import ClosedForm
-from lmeformula.likelihood.laplace.likelihood import At
+from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.likelihood.quadrature.integral import REACH, Integral, sum_nodes
 from lmeformula.likelihood.quadrature.integrand import Integrand
 from lmeformula.likelihood.quadrature.nodes import Frame

@@ -7,8 +7,9 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
-from lmeformula.likelihood.laplace.likelihood import At, find_mode, joint_slopes
+from lmeformula.likelihood.laplace.likelihood import find_mode, joint_slopes
 from lmeformula.likelihood.laplace.modes import arrays_of
+from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.likelihood.quadrature import marginal
 from lmeformula.likelihood.quadrature.marginal import NOTHING, Quadrature
 

@@ -9,8 +9,9 @@ import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.likelihood.factors import factor_space
 from lmeformula.likelihood.laplace.determinant import Determinant
-from lmeformula.likelihood.laplace.likelihood import At, approximate
+from lmeformula.likelihood.laplace.likelihood import approximate
 from lmeformula.likelihood.laplace.modes import arrays_of
+from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.likelihood.quadrature.integrand import integrand
 from lmeformula.likelihood.quadrature.marginal import Quadrature
 from lmeformula.likelihood.replicates.gaussian import one_factor
