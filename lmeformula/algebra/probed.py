@@ -21,16 +21,17 @@ from lmeformula.algebra.probes import (
     solve_sides,
     summarize,
 )
-from lmeformula.algebra.row_forms import add_forms, add_level_forms, in_parts
-from lmeformula.algebra.sparseproducts import Meetings, SparseProducts, sparse_products
+from lmeformula.algebra.products import Products
+from lmeformula.algebra.row_forms import add_forms, in_parts
+from lmeformula.algebra.rowwise import COLUMNS, Apart, Pair, leverages_apart
+from lmeformula.algebra.shared import SharedProducts
+from lmeformula.algebra.sparseproducts import Meetings, SparseProducts
 from lmeformula.arrays import Floats
 
 # Relative residual of single equations.
 TOLERANCE = 1e-9
 # The same for the average information, which only shapes the steps of an ascent.
 ROUGHLY = 1e-4
-# Rows are visited with so many probes and directions at a time.
-COLUMNS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,12 +156,20 @@ class ProbedFactor(ByModes):
 
     def leverages(self) -> Floats:
         """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""
+        share, shared = 1.0 / self.num_probes, self.eliminated.products
+        if isinstance(shared, SharedProducts):
+            pairs = [self._pair(share, each) for each in self.sides if each.probes is not None]
+            return shared.leverages(self._apart, self._fixed_pairs, pairs)
         found = self.base_leverages.copy()
         self._add_leverages(found, self.sides)
         return found
 
     def leverages_by_probe(self) -> Iterator[Floats]:
         """(n,) the leverages by each probe alone, whose mean is that of `leverages`."""
+        shared = self.eliminated.products
+        if isinstance(shared, SharedProducts):
+            yield from self._shared_by_probe(shared)
+            return
         fixed = self.base_leverages.copy()
         for sides in self.sides:
             if sides.probes is None:
@@ -173,6 +182,40 @@ class ProbedFactor(ByModes):
                     part = Sides(sides.columns[:, one], sides.solved.part(one), None, False)
                     self._add_leverages(found, (part,))
             yield found
+
+    def _shared_by_probe(self, products: SharedProducts) -> Iterator[Floats]:
+        """The same where rows are with workers."""
+        batches: dict[int, list[Pair]] = {}
+        for sides in self.sides:
+            if sides.probes is not None:
+                batches.setdefault(sides.probes.start, []).append(self._pair(1.0, sides))
+        for start in sorted(batches):
+            for number in range(batches[start][0].right.shape[1]):
+                one = slice(number, number + 1)
+                alone = [
+                    Pair(1.0, each.right[:, one], each.left[:, one]) for each in batches[start]
+                ]
+                yield products.leverages(self._apart, self._fixed_pairs, alone)
+
+    def _pair(self, share: float, sides: Sides) -> Pair:
+        """What rows read of sides: Lambda L^-T (0, c) and Lambda L^-T (0, (A^-1 - I) c)."""
+        columns = sides.columns
+        left = self.eliminated.spread_rest(sides.solved.x - columns)
+        right = self.eliminated.spread_rest(columns)
+        return Pair(share, *(apply_lambda(self.plan, self.lambdas, c) for c in (right, left)))
+
+    @cached_property
+    def _fixed_pairs(self) -> tuple[Pair, ...]:
+        """Those of the directions that are worked out."""
+        return tuple(self._pair(1.0, each) for each in self.sides if each.probes is None)
+
+    @cached_property
+    def _apart(self) -> Apart:
+        """What is known with A = I."""
+        inner = np.einsum(
+            "lca,lcb->lab", self.eliminated.lead_inverse, self.eliminated.lead_inverse
+        )
+        return Apart(self.lambdas, self.base_blocks, inner)
 
     def near(self, directions: Floats | None = None) -> NearFactor:
         """M with A = I but for some directions.
@@ -190,21 +233,7 @@ class ProbedFactor(ByModes):
     @cached_property
     def base_leverages(self) -> Floats:
         """(n,) what the leverages would be with A = I."""
-        factor, plan, base = self.eliminated, self.plan, self.base_blocks
-        found = np.zeros(len(plan.level(0)))
-        for j, factor_of in enumerate(self.lambdas):
-            blocks, values = factor_of @ base[j] @ factor_of.T, plan.values(j)
-            add_level_forms(found, (plan.level(j), values), blocks, values)
-        first = self.lambdas[plan.lead]
-        inner = np.einsum("lca,lcb->lab", factor.lead_inverse, factor.lead_inverse)
-        left, lead = first @ inner @ first.T, plan.values(plan.lead)
-        for j, pair, meeting in zip(
-            plan.rest, self._in_memory.between, self.meetings.between, strict=True
-        ):
-            right = self.lambdas[j] @ base[j] @ self.lambdas[j].T
-            blocks = pair.between(left, right)
-            add_level_forms(found, (meeting.slot, lead), blocks, plan.values(j), -2.0)
-        return found
+        return leverages_apart(self._in_memory, self._apart)
 
     def _add_leverages(self, found: Floats, sides: tuple[Sides, ...]) -> None:
         """Add to each row Z Lambda L^-T (0, (A^-1 - I) c) times Z Lambda L^-T (0, c).
@@ -314,13 +343,12 @@ class NearFactor:
 
 
 def factor_iteratively(
-    meetings: Meetings, weights: Floats, lambdas: tuple[Floats, ...], signs: Floats
+    products: Products, lambdas: tuple[Floats, ...], signs: Floats
 ) -> ProbedFactor:
-    """M of row weights and covariance factors, probed with `signs`.
+    """M of Z'WZ and covariance factors, probed with `signs`.
 
     Raises:
       numpy.linalg.LinAlgError: if a diagonal block is not positive definite (possible only with negative
         weights).
     """
-    products = sparse_products(meetings, weights)
-    return ProbedFactor(eliminate(meetings.plan, products, lambdas), signs)
+    return ProbedFactor(eliminate(products.plan, products, lambdas), signs)

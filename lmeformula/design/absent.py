@@ -28,6 +28,12 @@ SAVED = Why(
     're_form="NA".',
 )
 
+WITH_WORKERS = Why(
+    "the rows of this fit are with the workers of a cluster, and they are needed here",
+    "Ask for new rows, fit.predict(newdata), a part of them at a time; or fit with cluster=False, which reads "
+    "the rows into this process.",
+)
+
 
 class AbsentRows(np.lib.mixins.NDArrayOperatorsMixin):
     """Stands where an array over the rows of the data stood.
@@ -102,3 +108,8 @@ def has_rows(design: Design) -> bool:
     """Whether a design has its rows, or was loaded without them, or they are with workers."""
     X: object = design.X
     return not isinstance(X, AbsentRows)
+
+
+def elsewhere(*shape: int) -> Any:
+    """What stands for an array of rows that are with the workers of a cluster."""
+    return AbsentRows(shape, WITH_WORKERS)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Ints
-from lmeformula.design.absent import AbsentRows, Why
+from lmeformula.design.absent import elsewhere
 from lmeformula.design.build import Contrasts, warn_of_dropped
 from lmeformula.design.build import design as design_of
 from lmeformula.design.design import Design, recipe_of
@@ -45,11 +45,6 @@ from lmeformula.rows.workers import Workers
 # Of these all that they learn is levels, which the rows that are kept have.
 BY_LEVELS = frozenset({"factor", "as.factor", "ordered", "as.ordered"})
 READ_HERE = "cluster=False reads the rows into this process."
-WITH_WORKERS = Why(
-    "the rows of this fit are with the workers of a cluster, and they are needed here",
-    "Ask for new rows, fit.predict(newdata), a part of them at a time; or fit with cluster=False, which reads "
-    "the rows into this process.",
-)
 
 
 def design_of_partitions(
@@ -234,7 +229,7 @@ def _settled(known: Design, told: Sequence[Told]) -> tuple[Design, Ints]:
     observed = replace(_observed(recipe.observed, told), aliases=aliases_of(corners, kept))
 
     def absent(*shape: int) -> Any:
-        return AbsentRows((n, *shape), WITH_WORKERS)
+        return elsewhere(n, *shape)
 
     response = known.response
     if response is not None:

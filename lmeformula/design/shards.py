@@ -49,6 +49,44 @@ def _corner(part: Part, term: int) -> Floats:
     return np.asarray(np.linalg.qr(part.rows.terms[term].values, mode="r"))
 
 
+def mean_squares(design: Design, term: int | None = None) -> Floats:
+    """(p,) means of the squares of the fixed columns over the observations, wherever the rows are.
+
+    Args:
+      design: the design.
+      term: place of a random-effects term, for (k,) of its columns instead.
+    """
+    found = shards_of(design).parts.ask(_mean_squares, term)
+    if len(found) == 1:
+        return np.asarray(found[0][0])
+    means, counts = (np.array(each) for each in zip(*found, strict=True))
+    return np.asarray(counts @ means / counts.sum())
+
+
+def mean_products(design: Design, term: int) -> Floats:
+    """(k, k) mean products of a term's columns over the observations, wherever the rows are."""
+    found = shards_of(design).parts.ask(_products, term)
+    total = found[0]
+    for each in found[1:]:
+        total = total + each
+    return np.asarray(total / design.num_observations)
+
+
+def _mean_squares(part: Part, term: int | None) -> tuple[Floats, int]:
+    design: Design = part.rows
+    count, columns = (
+        design.num_observations,
+        design.X if term is None else design.terms[term].values,
+    )
+    return design.mean(columns**2) if count else np.zeros(columns.shape[1]), count
+
+
+def _products(part: Part, term: int) -> Floats:
+    values, frequency = part.rows.terms[term].values, part.rows.frequency
+    left = values.T if frequency is None else values.T * frequency
+    return np.asarray(left @ values)
+
+
 def cut_levels(counts: Ints, most: int) -> tuple[slice, ...]:
     """Levels in runs with about as many rows each.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -160,9 +161,14 @@ def _check_distinct(columns: tuple[str, ...]) -> None:
 def _beside(arrays: Sequence[Floats]) -> Floats:
     if all(isinstance(array, np.ndarray) for array in arrays):
         return np.hstack(arrays)
-    # Rows that a saved fit left out: all that is known of them is how many there were.
-    width = sum(array.shape[1] for array in arrays)
-    return type(arrays[0])((arrays[0].shape[0], width))
+    # Rows that are not here: all that is known of them is how many there are.
+    width, absent = sum(array.shape[1] for array in arrays), _first_absent(arrays)
+    found: Floats = type(absent)((absent.shape[0], width), absent.why)
+    return found
+
+
+def _first_absent(arrays: Sequence[Any]) -> Any:
+    return next(array for array in arrays if not isinstance(array, np.ndarray))
 
 
 def _check_alike(members: Sequence[TermBlock]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.design.outline import outline
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.at_limits import as_whole
@@ -331,7 +332,7 @@ def _is_held_by_prior(model: Model) -> bool:
 
 
 def _met(model: Model, found: LaplaceFit) -> Met | None:
-    own, response = model.space.own, model.family.response(model.design)
+    own, response = model.space.own, model.family.response(outline(model.design))
     runaways = tuple(one for one in model.family.base.runaways if one.name in own.names)
     return met_exactly(runaways, own.natural_names, response, found.params.own)
 

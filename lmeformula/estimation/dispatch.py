@@ -103,7 +103,7 @@ def estimate(
     if is_gaussian and method in INTEGRATING:
         # Any way to integrate effects out of a Gaussian model gives its exact likelihood.
         method = "exact"
-    if method == "quadrature" and not is_chosen:
+    if method == "quadrature" and not is_chosen and model.design.shards is None:
         from lmeformula.likelihood.quadrature.marginal import check_blocks
 
         check_blocks(model)

@@ -17,17 +17,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lmeformula.algebra.orthogonal import orthogonal
+from lmeformula.algebra.orthogonal import orthogonal, triangle
+from lmeformula.algebra.shared import added
 from lmeformula.arrays import Floats, Ints, Mask
+from lmeformula.design.design import Design
 from lmeformula.family import Family
 from lmeformula.family.limit import Limit
 from lmeformula.family.predicted import predicted_of
 from lmeformula.likelihood.laplace.fit import LaplaceFit
+from lmeformula.likelihood.laplace.shared_rows import of_parts
 from lmeformula.model.compile import Model
+from lmeformula.model.stack import Mixture
+from lmeformula.rows.parts import Part
 
 # The mean curvature of the rows that a direction moves, below which their likelihood counts as flat: a logistic
 # likelihood has it where the predictor is 14.
@@ -51,6 +56,7 @@ class Ended(NamedTuple):
       own: (v,) natural own parameters.
       weights: (v n,) the stacked rows' curvatures in the predictors.
       at_zero: (v n,) the same where all predictors are zero, or amid the thresholds.
+      of: the fit, whose rows may be with workers; they know the last two then.
     """
 
     value: float
@@ -58,6 +64,7 @@ class Ended(NamedTuple):
     own: Floats
     weights: Floats
     at_zero: Floats
+    of: LaplaceFit | None = None
 
 
 def separated(model: Model, found: LaplaceFit) -> Mask:
@@ -76,9 +83,10 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
         told = Ended(-math.inf, params.beta, params.own, there.mode.weights, at_zero)
         return endless(model, told) & ~model.penalty.covered()
     is_told = bool(is_perfect(model.family, there.value))
-    if not is_told and _are_certain(model, there.mode.rows.values, at_zero):
+    if not is_told and _are_certain(model, found, at_zero):
         return np.ones(model.space.size, bool)
-    return endless(model, Ended(there.value, params.beta, params.own, there.mode.weights, at_zero))
+    weights = there.mode.weights
+    return endless(model, Ended(there.value, params.beta, params.own, weights, at_zero, found))
 
 
 def endless(model: Model, ended: Ended) -> Mask:
@@ -99,22 +107,18 @@ def endless(model: Model, ended: Ended) -> Mask:
     if bool(is_perfect(family, ended.value)):
         mask[: space.num_fixed], mask[own] = True, True
         return mask
-    weights = _blocks(model, ended.weights)
-    at_zero = _blocks(model, ended.at_zero)
     for group in _groups(model):
         columns = np.isin(_places(model), group)
-        X, estimates = model.design.X[:, columns], ended.beta[columns]
-        within = _places(model)[columns] - group[0]
-        if family.thresholds and group[0] == 0:
-            # Moving all thresholds down is moving all rows up.
-            X, within = np.column_stack([X, np.ones(len(X))]), np.append(within, 0)
+        # Moving all thresholds down is moving all rows up.
+        has_ones = bool(family.thresholds) and group[0] == 0
+        estimates = ended.beta[columns]
+        if has_ones:
             estimates = np.append(estimates, -np.mean(ended.own))
-        if not X.shape[1]:
+        if not len(estimates):
             continue
-        here, before = _among(weights, group), _among(at_zero, group)
-        named = _endless(X, within, estimates, here, before, model.design.frequencies)
+        named = _endless(_curves(model, ended, group, has_ones), estimates)
         mask[: space.num_fixed][columns] = named[: int(columns.sum())]
-        if family.thresholds and group[0] == 0:
+        if has_ones:
             mask[own] = named[-1]
     return mask
 
@@ -125,19 +129,35 @@ def is_perfect(family: Family, values: Floats | float) -> Mask:
     return np.asarray(has_chances & (np.asarray(values) > -math.log(2.0)))
 
 
-def _are_certain(model: Model, values: Floats, at_zero: Floats) -> bool:
+def _are_certain(model: Model, found: LaplaceFit, at_zero: Floats) -> bool:
     """Whether every response is nearly certain given the effects, and some say anything.
 
     Args:
       model: the model.
-      values: (n,) log densities of the rows.
+      found: where the ascent ended.
       at_zero: (v n,) curvatures where all predictors are zero.
     """
-    family, chances = model.family, values / model.design.frequencies
-    has_chances = family.base.measure in ("classes", "categories", "shares")
-    if not (has_chances or family.thresholds) or chances.min() < math.log(CERTAIN):
+    family, mode = model.family, found.approximation.mode
+    if not (family.base.measure in ("classes", "categories", "shares") or family.thresholds):
         return False
-    return bool(np.abs(at_zero.reshape(-1, len(values)) / model.design.frequencies).max() > FLAT)
+    if model.design.shards is None:
+        told = [_certainty(mode.rows.values, at_zero, model.design.frequencies)]
+    else:
+        told = of_parts(found.problem, mode).ask(_certainty_there, *_zero(model, found.params.own))
+    return all(one for one, _ in told) and any(other for _, other in told)
+
+
+def _certainty(values: Floats, at_zero: Floats, times: Floats) -> tuple[bool, bool]:
+    """Whether all rows are nearly certain, and whether some say anything."""
+    if not len(values):
+        return True, False
+    is_told = np.abs(at_zero.reshape(-1, len(values)) / times).max() > FLAT
+    return bool((values / times).min() >= math.log(CERTAIN)), bool(is_told)
+
+
+def _certainty_there(part: Part, *zero: Any) -> tuple[bool, bool]:
+    rows = part.held["look"].rows
+    return _certainty(rows.values, _at_zero_there(part, *zero), part.rows.frequencies)
 
 
 def without_end(model: Model, found: LaplaceFit) -> Mask:
@@ -153,21 +173,39 @@ def without_end(model: Model, found: LaplaceFit) -> Mask:
     limits = _limits(model)
     if not limits:
         return mask
-    weights = _blocks(model, found.approximation.mode.weights)
-    at_zero = _blocks(model, _at_zero(model, found))
+    mode, params = found.approximation.mode, found.params
+    ended = Ended(mode.value, params.beta, params.own, mode.weights, _at_zero(model, found), found)
     for predictor, limit in limits.items():
         columns = _places(model) == predictor
-        X, estimates = model.design.X[:, columns], found.params.beta[columns]
-        if not X.shape[1]:
+        estimates = params.beta[columns]
+        if not len(estimates):
             continue
-        here, before = _among(weights, [predictor]), _among(at_zero, [predictor])
-        within = np.zeros(X.shape[1], int)
-        named = _endless(X, within, estimates, here, before, model.design.frequencies)
-        reached = X @ estimates
-        moved = (np.abs(X[:, named]) > 0.0).any(axis=1) & (here[:, 0, 0] < FLAT)
-        if moved.any() and ((reached if limit.is_upwards else -reached)[moved] > 0.0).all():
+        named = _endless(_curves(model, ended, [predictor], False), estimates)
+        towards = estimates if limit.is_upwards else -estimates
+        if model.design.shards is None:
+            blocks = _blocks(mode.weights, model.stack.mixture, model.design.frequencies)
+            told = [_moved(model.design, blocks, predictor, towards, named)]
+        else:
+            parts = of_parts(found.problem, mode)
+            told = parts.ask(_moved_there, predictor, towards, named)
+        if any(one for one, _ in told) and all(other for _, other in told):
             mask[: len(columns)][columns] = named
     return mask
+
+
+def _moved(
+    design: Design, weights: Floats, predictor: int, towards: Floats, named: Mask
+) -> tuple[bool, bool]:
+    """Whether flat rows are moved by the columns that are named, and all of these towards the limit."""
+    X, _ = _columns(design, [predictor], False)
+    moved = (np.abs(X[:, named]) > 0.0).any(axis=1) & (weights[:, predictor, predictor] < FLAT)
+    return bool(moved.any()), bool(((X @ towards)[moved] > 0.0).all())
+
+
+def _moved_there(part: Part, predictor: int, towards: Floats, named: Mask) -> tuple[bool, bool]:
+    mixture, times = part.held["stack"].mixture, part.rows.frequencies
+    weights = _blocks(part.held["weights"], mixture, times)
+    return _moved(part.rows, weights, predictor, towards, named)
 
 
 def _limits(model: Model) -> dict[int, Limit]:
@@ -203,9 +241,9 @@ def _groups(model: Model) -> list[list[int]]:
     return [[k] for k, link in enumerate(links) if (link == "logit" if k else link != "identity")]
 
 
-def _blocks(model: Model, weights: Floats) -> Floats:
+def _blocks(weights: Floats, mixture: Mixture, times: Floats) -> Floats:
     """(n, K, K) curvatures in the predictors of one observation of each row, from those of the stacked rows."""
-    return model.stack.mixture.to_blocks(weights) / model.design.frequencies[:, None, None]
+    return mixture.to_blocks(weights) / times[:, None, None]
 
 
 def _among(blocks: Floats, group: list[int]) -> Floats:
@@ -216,9 +254,24 @@ def _among(blocks: Floats, group: list[int]) -> Floats:
 
 def _at_zero(model: Model, found: LaplaceFit) -> Floats:
     """(v n,) the stacked rows' curvatures where all predictors are zero, or amid the thresholds."""
+    if model.design.shards is not None:
+        # It is worked out there.
+        return found.approximation.mode.weights
     free = model.space.own.scale.to_free(found.params.own)
     eta = predictors_at_zero(model, found.params.own)
     return np.asarray(-found.problem.rows.slopes(eta, free).second)
+
+
+def _zero(model: Model, own: Floats) -> tuple[float, Floats]:
+    """Where predictors are at zero, or amid the thresholds, and the unconstrained own parameters."""
+    middle = float(np.mean(own)) if model.family.thresholds else 0.0
+    return middle, model.space.own.scale.to_free(own)
+
+
+def _at_zero_there(part: Part, middle: float, free: Floats) -> Floats:
+    eta = np.zeros_like(part.held["stack"].offset)
+    eta[: part.rows.n] = middle
+    return np.asarray(-part.held["rows"].slopes(eta, free).second)
 
 
 def predictors_at_zero(model: Model, own: Floats) -> Floats:
@@ -229,32 +282,95 @@ def predictors_at_zero(model: Model, own: Floats) -> Floats:
     return eta
 
 
-def _endless(
-    X: Floats,
-    places: Ints,
-    estimates: Floats,
-    weights: Floats,
-    at_zero: Floats,
-    times: Floats,
-) -> Mask:
-    """(p,) which columns have a part in a direction in which the likelihood is flat, having gone far.
+class Curves(NamedTuple):
+    """What rows say of directions of p columns, which R takes to coefficients of orthogonal ones.
+
+    Attributes:
+      R: (p, p).
+      here: (p, p) curvature in the orthogonal columns where the ascent ended.
+      before: (p, p) the same where all predictors are zero.
+      squares: (p,) sums of squares of the columns.
+      num_rows: of the rows.
+    """
+
+    R: Floats
+    here: Floats
+    before: Floats
+    squares: Floats
+    num_rows: int
+
+
+def _curves(model: Model, ended: Ended, group: list[int], has_ones: bool) -> Curves:
+    """Of the columns of some predictors, and a column of ones beside them.
 
     Rows without trials are flat everywhere: they predict nothing perfectly.
-
-    Args:
-      X: (n, p) columns.
-      places: (p,) which of g predictors each is of.
-      estimates: (p,) their coefficients.
-      weights: (n, g, g) curvatures in the predictors of one observation of each row.
-      at_zero: the same where all predictors are zero.
-      times: (n,) how many observations that is.
     """
-    p = X.shape[1]
+    design = model.design
+    if design.shards is None:
+        mixture, times = model.stack.mixture, design.frequencies
+        here, before = (_blocks(each, mixture, times) for each in (ended.weights, ended.at_zero))
+        X, places = _columns(design, group, has_ones)
+        X = X * np.sqrt(times)[:, None]
+        owns = _owns(places)
+        Q, R = np.zeros_like(X), np.zeros((X.shape[1],) * 2)
+        for own in owns:
+            Q[:, own], R[np.ix_(own, own)] = orthogonal(X[:, own])
+        return _curved(X, Q, R, owns, _among(here, group), _among(before, group))
+    assert ended.of is not None
+    parts = of_parts(ended.of.problem, ended.of.approximation.mode)
+    corners = parts.ask(_corners, group, has_ones)
+    owns = _owns(_columns_of(design, group, has_ones)[0])
+    R = np.zeros((len(owns[0]),) * 2)
+    for number, own in enumerate(owns):
+        R[np.ix_(own, own)] = triangle(np.concatenate([each[number] for each in corners]))
+    found = parts.ask(_curved_there, group, has_ones, R, *_zero(model, ended.own))
+    here, before, squares = (added(each) for each in zip(*(one[1:4] for one in found), strict=True))
+    return Curves(R, here, before, squares, sum(one.num_rows for one in found))
+
+
+def _columns_of(design: Design, group: list[int], has_ones: bool) -> tuple[Ints, Mask]:
+    """Which of g predictors each column is of, that of ones as well; and which fixed columns these are."""
+    places = np.array(design.column_predictors, int)
+    chosen = np.isin(places, group)
+    within = places[chosen] - group[0]
+    return (np.append(within, 0) if has_ones else within), chosen
+
+
+def _columns(design: Design, group: list[int], has_ones: bool) -> tuple[Floats, Ints]:
+    """(n, p) columns, and which of g predictors each is of."""
+    places, chosen = _columns_of(design, group, has_ones)
+    X = design.X[:, chosen]
+    return (np.column_stack([X, np.ones(len(X))]) if has_ones else X), places
+
+
+def _owns(places: Ints) -> list[Mask]:
+    """(p,) of each predictor, which columns are its own."""
+    return [places == place for place in range(int(places.max(initial=0)) + 1)]
+
+
+def _corners(part: Part, group: list[int], has_ones: bool) -> list[Floats]:
+    X, places = _columns(part.rows, group, has_ones)
+    X = X * np.sqrt(part.rows.frequencies)[:, None]
+    return [triangle(X[:, own]) for own in _owns(places)]
+
+
+def _curved_there(
+    part: Part, group: list[int], has_ones: bool, R: Floats, middle: float, free: Floats
+) -> Curves:
+    mixture, times = part.held["stack"].mixture, part.rows.frequencies
+    X, places = _columns(part.rows, group, has_ones)
     X = X * np.sqrt(times)[:, None]
-    Q, R = np.zeros_like(X), np.zeros((p, p))
-    owns = [places == place for place in range(weights.shape[1])]
-    for own in owns:
-        Q[:, own], R[np.ix_(own, own)] = orthogonal(X[:, own])
+    Q = np.linalg.solve(R.T, X.T).T
+    at_zero = _at_zero_there(part, middle, free)
+    here, before = (_blocks(each, mixture, times) for each in (part.held["weights"], at_zero))
+    return _curved(X, Q, R, _owns(places), _among(here, group), _among(before, group))
+
+
+def _curved(
+    X: Floats, Q: Floats, R: Floats, owns: list[Mask], weights: Floats, at_zero: Floats
+) -> Curves:
+    """Of columns X = Q R, and curvatures (n, g, g) in the predictors of one observation of each row."""
+    p = X.shape[1]
 
     def curvature(rows: Floats) -> Floats:
         most = np.abs(np.einsum("nkk->nk", rows)).max(axis=1)
@@ -265,12 +381,23 @@ def _endless(
             total[np.ix_(one, other)] = Q[:, one].T @ (capped[:, k, m, None] * Q[:, other])
         return total
 
-    curvatures, directions = np.linalg.eigh(curvature(weights))
+    return Curves(R, curvature(weights), curvature(at_zero), (X**2).sum(axis=0), len(X))
+
+
+def _endless(curves: Curves, estimates: Floats) -> Mask:
+    """(p,) which columns have a part in a direction in which the likelihood is flat, having gone far.
+
+    Args:
+      curves: what rows say of the columns.
+      estimates: (p,) their coefficients.
+    """
+    curvatures, directions = np.linalg.eigh(curves.here)
     stderr = 1.0 / np.sqrt(np.maximum(curvatures, np.finfo(float).tiny))
-    is_nowhere = (curvatures < FLAT) & (stderr > NOTHING * np.abs(directions.T @ R @ estimates))
-    before = np.einsum("ij,jk,ki->i", directions.T, curvature(at_zero), directions)
+    far = NOTHING * np.abs(directions.T @ curves.R @ estimates)
+    is_nowhere = (curvatures < FLAT) & (stderr > far)
+    before = np.einsum("ij,jk,ki->i", directions.T, curves.before, directions)
     is_nowhere &= before > FLAT
-    moved = np.linalg.solve(R, directions[:, is_nowhere])
+    moved = np.linalg.solve(curves.R, directions[:, is_nowhere])
     # In units of what each coefficient does to the predictor.
-    size = np.abs(moved) * np.sqrt(np.mean(X**2, axis=0))[:, None]
+    size = np.abs(moved) * np.sqrt(curves.squares / curves.num_rows)[:, None]
     return np.asarray((size > SHARE * size.max(axis=0, initial=0.0)).any(axis=1))

@@ -102,10 +102,11 @@ def choose_solver(model: Model, method: str, solver: str, memory: float | None =
 
 def _over_workers(method: str, solver: str) -> str:
     """The solver of rows with workers: nothing is factored there."""
-    if method != "exact":
+    if method not in ("exact", "laplace"):
         raise ModelError(
             f"{method} is not fitted over the workers of a cluster",
-            hint="Gaussian models are; for others cluster=False reads the rows into this process.",
+            hint='method="laplace" is, and so are Gaussian models, exactly; for others cluster=False reads the '
+            "rows into this process.",
         )
     if solver == "direct":
         raise ModelError(

@@ -7,7 +7,8 @@ from scipy.linalg import lapack
 
 from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import cholesky_semidefinite
-from lmeformula.design.design import TermBlock
+from lmeformula.design.design import Design
+from lmeformula.design.shards import mean_products
 from lmeformula.model.compile import Model
 
 # Columns of which less than this share of the squares is not in the others are copies.
@@ -60,21 +61,16 @@ def column_roots(model: Model) -> tuple[Floats, ...]:
     """(k, k) root of the mean products of each term's columns, in units of the predictors."""
     units = model.units
     return tuple(
-        _column_root(term, units, shape.structure.correlations == "each", model.design.frequency)
-        for term, shape in zip(model.design.terms, model.space.terms, strict=True)
+        _column_root(model.design, place, units, shape.structure.correlations == "each")
+        for place, shape in enumerate(model.space.terms)
     )
 
 
-def _column_root(
-    term: TermBlock, units: Floats, is_unstructured: bool, frequency: Floats | None
-) -> Floats:
+def _column_root(design: Design, term: int, units: Floats, is_unstructured: bool) -> Floats:
     """(k, k) root of the mean products of a term's columns, in units of their predictors (m,)."""
-    predictors = np.array(term.predictors)
+    predictors = np.array(design.terms[term].predictors)
     # Of different predictors no two are in one row.
-    if frequency is None:
-        products = term.values.T @ term.values / len(term.values)
-    else:
-        products = (term.values.T * frequency) @ term.values / frequency.sum()
-    products = np.where(predictors[:, None] == predictors, products, 0.0)
+    same = predictors[:, None] == predictors
+    products = np.where(same, mean_products(design, term), 0.0)
     # Squares of very small units have no number.
     return np.asarray(column_root(products, is_unstructured) / units[predictors])

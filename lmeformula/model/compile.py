@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmeformula.algebra.orthogonal import triangle
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.covariance.table import KNOWN, structure_of
-from lmeformula.design.absent import has_rows
+from lmeformula.design.absent import elsewhere, has_rows
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
 from lmeformula.design.observations import roughly_by_observation
+from lmeformula.design.outline import outline
 from lmeformula.design.shards import shards_of
 from lmeformula.design.side_by_side import joined, written_terms
 from lmeformula.errors import ModelError
@@ -27,13 +29,14 @@ from lmeformula.formula.kinds import KINDS
 from lmeformula.model.equation import build_equation
 from lmeformula.model.graph import Graph, build_graph
 from lmeformula.model.no_residual import STAND_IN, own_term, without_residual
+from lmeformula.model.over_parts import expanded, with_categories, without_columns
 from lmeformula.model.params import Params, ParamSpace, param_space
 from lmeformula.model.penalty import Penalty
 from lmeformula.model.priors import NO_PRIORS, Priors, check_given, priors_left, priors_of
 from lmeformula.model.residual import check_residual
 from lmeformula.model.stack import Stack, stack
 from lmeformula.model.start import starting_predictors
-from lmeformula.rows.parts import Part
+from lmeformula.rows.parts import Part, within
 
 if TYPE_CHECKING:
     from lmeformula.model.joint import Joint
@@ -99,7 +102,7 @@ class Model:
         """Rough parameters: what the variables of `joint` hold in a model that was not fitted."""
         if self.known_start is not None:
             return self.known_start
-        family, design = self.family, roughly_by_observation(self.design)
+        family, design = self.family, roughly_by_observation(outline(self.design))
         working = family.working(family.response(design))
         return starting_predictors(design, self.space, family, working)
 
@@ -116,7 +119,10 @@ class Model:
     @cached_property
     def triangle(self) -> Floats:
         """(p, p) R of X = Q R: what takes fixed effects to coefficients of orthogonal columns."""
-        return self.stack.triangle()
+        if self.design.shards is None:
+            return self.stack.triangle()
+        corners = self.design.shards.parts.ask(_triangle, self.units)
+        return corners[0] if len(corners) == 1 else triangle(np.concatenate(corners))
 
     @property
     def units(self) -> Floats:
@@ -128,7 +134,7 @@ class Model:
         return np.array([first, *(1.0 for _ in self.design.predictors[1:])])
 
     def _spread(self) -> float:
-        design = roughly_by_observation(self.design)
+        design = roughly_by_observation(outline(self.design))
         working = self.family.working(self.family.response(design))
         # The quartiles of a normal distribution are 1.35 sds apart; a few rows far out do not move them.
         low, high = np.quantile(working, [0.25, 0.75])
@@ -228,10 +234,9 @@ def compile(
     if has_residual:
         design, sigma = without_residual(design, sigma)
     if rule.expand is not None:
-        predictors = rule.expand(design)
-        design = joined(design.formula, predictors)
-        rule = with_predictors(rule, tuple(each.name for each in predictors))
-        keeps: tuple[bool, ...] = (True,) * len(predictors)
+        design, names = expanded(design, rule)
+        rule = with_predictors(rule, names)
+        keeps: tuple[bool, ...] = (True,) * len(names)
     else:
         rule, keeps = _with_formulas(rule, design)
     _check_sigma(rule, sigma)
@@ -242,9 +247,10 @@ def compile(
         check_residual(design)
     if sigma == 0.0:
         own_term(design)
+    design = with_categories(design, rule)
     shards_of(design).parts.ask(_answered, rule)
     design = _without_constants(design, keeps)
-    own = rule.own(roughly_by_observation(design).first)
+    own = rule.own(roughly_by_observation(outline(design)).first)
     space = param_space(design, own)
     if sigma == 0.0:
         space = replace(space.holding(STAND_IN * float(own.start[0])), has_no_residual=True)
@@ -262,6 +268,10 @@ def with_priors_left(model: Model, priors: Priors) -> Model:
 def _answered(part: Part, family: Family) -> None:
     """Refuse responses that the family does not take."""
     family.response(part.rows)
+
+
+def _triangle(part: Part, units: Floats) -> Floats:
+    return stack(part.rows, units).triangle()
 
 
 def _with_formulas(family: Family, design: Design) -> tuple[Family, tuple[bool, ...]]:
@@ -291,7 +301,10 @@ def _without_constants(design: Design, keeps: tuple[bool, ...]) -> Design:
         each if is_kept else replace(each, design=without_intercept(each.design))
         for each, is_kept in zip(design.predictors, keeps, strict=True)
     )
-    return joined(design.formula, predictors)
+    found = joined(design.formula, predictors)
+    if design.shards is None or len(predictors) == 1:
+        return found
+    return without_columns(design, found, design.shards)
 
 
 def without_intercept(design: Design) -> Design:
@@ -299,23 +312,59 @@ def without_intercept(design: Design) -> Design:
 
     The intercept, or the first of the columns that add up to a constant, such as those of a factor's levels.
     """
-    X = design.X
-    if not X.shape[1]:
+    if not design.X.shape[1]:
         return design
-    weights = np.linalg.lstsq(X, np.ones(design.n), rcond=None)[0]
-    if np.abs(X @ weights - 1.0).max() > 1e-7:
+    parts = shards_of(design).parts
+    weights = _of_a_constant(design)
+    told = parts.ask(_told, weights)
+    if max(apart for apart, _ in told) > 1e-7:
         return design
-    place = int(np.flatnonzero(np.abs(weights) * np.abs(X).max(axis=0) > 1e-6)[0])
+    largest = np.max([each for _, each in told], axis=0)
+    place = int(np.flatnonzero(np.abs(weights) * largest > 1e-6)[0])
     name = design.names[place]
-    recipe = design.recipe
+    found = without_column(design, place)
+    return replace(
+        found, dropped=design.dropped if name == "Intercept" else (*design.dropped, name)
+    )
+
+
+def _of_a_constant(design: Design) -> Floats:
+    """(p,) weights with which the fixed columns come nearest to a column of ones."""
+    if design.shards is None:
+        return np.asarray(np.linalg.lstsq(design.X, np.ones(design.n), rcond=None)[0], float)
+    corners = design.shards.parts.ask(_corner)
+    R = triangle(np.concatenate(corners))
+    return np.asarray(np.linalg.lstsq(R[:, :-1], R[:, -1], rcond=None)[0], float)
+
+
+def _corner(part: Part) -> Floats:
+    X = part.rows.X
+    return triangle(np.column_stack([X, np.ones(len(X))]))
+
+
+def _told(part: Part, weights: Floats) -> tuple[float, Floats]:
+    """How far the columns are from a constant, and the largest numbers (p,) of each."""
+    X = part.rows.X
+    apart = float(np.abs(X @ weights - 1.0).max(initial=0.0))
+    return apart, np.abs(X).max(axis=0, initial=0.0)
+
+
+def without_column(design: Design, place: int) -> Design:
+    """A design, wherever its rows are, without one of its fixed columns."""
+    recipe, shards, X = design.recipe, design.shards, design.X
+    if shards is not None:
+        shards = within(shards, f"without column {place}", without_column, place)
+    is_here = has_rows(design)
     return replace(
         design,
-        X=np.ascontiguousarray(np.delete(X, place, axis=1)),
+        X=np.ascontiguousarray(np.delete(X, place, axis=1))
+        if is_here
+        else elsewhere(design.n, X.shape[1] - 1),
         names=design.names[:place] + design.names[place + 1 :],
-        dropped=design.dropped if name == "Intercept" else (*design.dropped, name),
         recipe=None
         if recipe is None
         else replace(recipe, kept=recipe.kept[:place] + recipe.kept[place + 1 :]),
+        shards=shards,
     )
 
 
@@ -323,8 +372,7 @@ def _check_workers(design: Design, family: Family, sigma: float | None) -> None:
     """Refuse models that are not fitted over rows with workers."""
     if design.shards is None:
         return
-    # What has its rows here can be fitted by chains, each with all of them.
-    what = "" if family.is_normal or has_rows(design) else f"{family.name} models"
+    what = ""
     if any(term.prior.has_df for term in design.terms):
         what = "effects by Student's t distribution"
     elif family.is_normal and sigma == 0.0:
@@ -332,8 +380,8 @@ def _check_workers(design: Design, family: Family, sigma: float | None) -> None:
     if what:
         raise ModelError(
             f"{what} are not fitted over the workers of a cluster",
-            hint="Gaussian models with a residual and normal effects are. cluster=False reads the rows into "
-            "this process.",
+            hint="Models with normal effects are, but for Gaussian ones without a residual. cluster=False "
+            "reads the rows into this process.",
         )
 
 

@@ -18,11 +18,15 @@ import scipy.linalg as sl
 
 from lmeformula.algebra.orthogonal import triangle
 from lmeformula.arrays import Floats
+from lmeformula.checkpoint.trees import digest
 from lmeformula.covariance.structure import below_diagonal
 from lmeformula.covariance.table import STRUCTURES
-from lmeformula.design.design import Design, TermBlock
+from lmeformula.design.absent import has_rows
+from lmeformula.design.design import Design
+from lmeformula.design.shards import triangle_of
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params, ParamSpace, TermShape
+from lmeformula.rows.parts import Part, within
 
 # Columns that keep less than this share of their squares beside those before them are far from their origin;
 # what those keep that keep less than the second one is not known.
@@ -127,9 +131,7 @@ def orthogonal_model(model: Model) -> Model | None:
     """
     design = model.design
     fixed, center = _of_fixed(model)
-    terms = tuple(
-        _of_term(block, term) for block, term in zip(design.terms, model.space.terms, strict=True)
-    )
+    terms = tuple(_of_term(design, j, term) for j, term in enumerate(model.space.terms))
     if not (_is_turned(fixed) or center.any() or any(map(_is_turned, terms))):
         return None
     turn, space = Turn(fixed, center, terms), model.space
@@ -154,10 +156,12 @@ def orthogonal_model(model: Model) -> Model | None:
 def terms_kept_far(model: Model) -> tuple[str, ...]:
     """Names of terms with columns far from their origin that hold in these columns only, and so keep them."""
     found = []
-    for block, term in zip(model.design.terms, model.space.terms, strict=True):
+    design = model.design
+    for place, term in enumerate(model.space.terms):
+        block, values = design.terms[place], _alike(design, place)
         groups = _groups(block.predictors)
-        is_far = any(_inverse_root(block.values[:, columns]) is not None for _, columns in groups)
-        if is_far and not _is_turned(_of_term(block, term)):
+        is_far = any(_inverse_root(values[:, own], design.n) is not None for _, own in groups)
+        if is_far and not _is_turned(_of_term(design, place, term)):
             found.append(block.name)
     return tuple(found)
 
@@ -178,36 +182,65 @@ def at_rest(model: Model, psi: Floats, limit: Floats) -> Model:
 
 def _of_fixed(model: Model) -> tuple[Floats, Floats]:
     """The way back (p, p) of the fixed effects, and what is taken off their columns (p,)."""
-    X, family = model.design.X, model.family
-    p = X.shape[1]
+    design, family = model.design, model.family
+    n, p = design.X.shape
     back, center = np.eye(p), np.zeros(p)
     for number, columns in _groups(model.design.column_predictors):
-        own = X[:, columns]
         # Thresholds stand for a constant that the columns do not have.
         has_thresholds = number == 0 and not family.has_intercept
         if has_thresholds and model.space.own.variable == "thresholds":
-            with_constant = np.column_stack([np.ones(len(own)), own])
-            whole = _inverse_root(with_constant)
+            own = _fixed_alike(design, columns, has_ones=True)
+            whole = _inverse_root(own, n)
             if whole is not None:
-                center[columns] = own.mean(axis=0)
+                center[columns] = _means(own, n)
                 back[np.ix_(columns, columns)] = whole[1:, 1:]
             continue
-        found = _inverse_root(own)
+        found = _inverse_root(_fixed_alike(design, columns), n)
         if found is not None:
             back[np.ix_(columns, columns)] = found
     return back, center
 
 
-def _of_term(block: TermBlock, term: TermShape) -> Floats:
+def _fixed_alike(design: Design, columns: list[int], *, has_ones: bool = False) -> Floats:
+    """Fixed columns, after one of ones, or R of them: whatever has their products."""
+    if design.shards is None:
+        return _with_ones(design.X[:, columns], has_ones)
+    corners = design.shards.parts.ask(_corner, columns, has_ones)
+    return triangle(np.concatenate(corners))
+
+
+def _means(columns: Floats, n: int) -> Floats:
+    """Of columns after one of ones, or of R of them."""
+    if len(columns) == n:
+        return np.asarray(columns[:, 1:].mean(axis=0))
+    return np.asarray(columns[:, 0] @ columns[:, 1:] / n)
+
+
+def _corner(part: Part, columns: list[int], has_ones: bool) -> Floats:
+    return triangle(_with_ones(part.rows.X[:, columns], has_ones))
+
+
+def _with_ones(X: Floats, has_ones: bool) -> Floats:
+    return np.column_stack([np.ones(len(X)), X]) if has_ones else X
+
+
+def _alike(design: Design, term: int) -> Floats:
+    """A term's columns, or R of them."""
+    return design.terms[term].values if design.shards is None else triangle_of(design, term)
+
+
+def _of_term(design: Design, place: int, term: TermShape) -> Floats:
     """The way back (k, k) of a term's effects."""
+    block = design.terms[place]
     k = len(block.columns)
     back = np.eye(k)
     # Any two variances and a correlation are unstructured.
     is_any = k == 2 and term.structure.num_params(k) == 3
     if k < 2 or not (term.structure.correlations == "each" or is_any):
         return back
+    values = _alike(design, place)
     for _, columns in _groups(block.predictors):
-        found = _inverse_root(block.values[:, columns])
+        found = _inverse_root(values[:, columns], design.n)
         if found is not None:
             back[np.ix_(columns, columns)] = found
     return back
@@ -228,19 +261,22 @@ def _groups(predictors: Sequence[int]) -> list[tuple[int, list[int]]]:
     ]
 
 
-def _inverse_root(columns: Floats) -> Floats | None:
+def _inverse_root(columns: Floats, n: int) -> Floats | None:
     """(k, k) B: the columns (n, k) times B are orthogonal, with a mean square of one.
 
+    Args:
+      columns: these, or others with the same products.
+      n: how many rows there are.
     Returns:
       Upper triangular, so that the first column keeps its direction and the effect of the last its meaning;
       None where none is far from the others, or where it is not known how far.
     """
-    n, k = columns.shape
+    k = columns.shape[1]
     if k < 2 or n < k:
         return None
     # Numbers that cannot be squared are no columns to turn.
     with np.errstate(over="ignore"):
-        size = np.sqrt(np.mean(columns**2, axis=0))
+        size = np.sqrt((columns**2).sum(axis=0) / n)
     if not (np.isfinite(size).all() and size.all()):
         return None
     root = triangle(columns / size) / np.sqrt(n)
@@ -252,21 +288,35 @@ def _inverse_root(columns: Floats) -> Floats | None:
 
 
 def _turned(design: Design, turn: Turn) -> Design:
-    X = (design.X - turn.center) @ turn.fixed
+    shards, is_here = design.shards, has_rows(design)
+    if shards is not None:
+        shards = within(shards, f"turned {digest(turn)}", _turned, turn)
+    X = (design.X - turn.center) @ turn.fixed if is_here else design.X
     # The designs of predictors side by side hold the same columns once more, each its own.
     of = np.array(design.column_predictors, int)
     predictors = tuple(
         replace(each, design=replace(each.design, X=X[:, np.flatnonzero(of == k)], recipe=None))
+        if is_here
+        else each
         for k, each in enumerate(design.side_by_side)
     )
     terms = tuple(
-        replace(block, values=np.ascontiguousarray(block.values @ back), covariance="us")
+        replace(
+            block,
+            values=np.ascontiguousarray(block.values @ back) if is_here else block.values,
+            covariance="us",
+        )
         if _is_turned(back)
         else block
         for block, back in zip(design.terms, turn.terms, strict=True)
     )
     return replace(
-        design, X=np.ascontiguousarray(X), terms=terms, side_by_side=predictors, recipe=None
+        design,
+        X=np.ascontiguousarray(X) if is_here else X,
+        terms=terms,
+        side_by_side=predictors,
+        recipe=None,
+        shards=shards,
     )
 
 

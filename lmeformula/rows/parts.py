@@ -6,7 +6,8 @@ What is asked is a function of a module, never a closure: workers find it by its
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 
 class Part:
@@ -54,18 +55,22 @@ class Parts(Protocol):
         """What happened to the parts, in words."""
 
 
-class Shards(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Shards:
     """Rows in parts, of a design with random-effects terms.
 
     Attributes:
       parts: the rows of each are a Design, whose lead term has the levels that are the part's alone.
       lead: place of the term with the most effects, each of whose levels has all its rows in one part.
       places: of each part, its levels among those of the lead term.
+      held: what the parts hold at the moment, by name, to whoever keeps several things under one name in turn:
+        who asks for one that is no longer there has to put it back first.
     """
 
     parts: Parts
     lead: int
     places: tuple[slice, ...]
+    held: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 class Here:
@@ -103,3 +108,78 @@ class Here:
     def report(self) -> tuple[str, ...]:
         """See `Parts`."""
         return ()
+
+
+class Within:
+    """Parts that are made of others, and held by them: the same rows in another form; see `Parts`.
+
+    What they hold is their own, by whatever names.
+
+    Args:
+      parts: those that they are made of.
+      name: by which these hold them.
+      function: rows of a part, and what is given -> the rows in their other form.
+      given: what it takes besides.
+    """
+
+    def __init__(
+        self, parts: Parts, name: str, function: Callable[..., Any], given: Sequence[Any]
+    ) -> None:
+        self._parts, self._name = parts, name
+        parts.keep(name, _made, function, *given)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def ask(
+        self, function: Callable[..., Any], *given: Any, each: Sequence[Sequence[Any]] = ()
+    ) -> list[Any]:
+        """See `Parts`."""
+        return self._parts.ask(_ask_within, self._name, function, *given, each=each)
+
+    def keep(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *given: Any,
+        each: Sequence[Sequence[Any]] = (),
+    ) -> list[Any]:
+        """See `Parts`."""
+        place = f"{self._name}: {name}"
+        return self._parts.keep(place, _keep_within, self._name, name, function, *given, each=each)
+
+    def report(self) -> tuple[str, ...]:
+        """See `Parts`."""
+        return self._parts.report()
+
+
+def _made(part: Part, function: Callable[..., Any], *given: Any) -> tuple[Part, None]:
+    return Part(function(part.rows, *given)), None
+
+
+def _ask_within(part: Part, name: str, function: Callable[..., Any], *given: Any) -> Any:
+    return part.held[name].ask(function, given)
+
+
+def _keep_within(
+    part: Part, within: str, name: str, function: Callable[..., Any], *given: Any
+) -> tuple[None, Any]:
+    return None, part.held[within].keep(name, function, given)
+
+
+def within(shards: Shards, name: str, function: Callable[..., Any], *given: Any) -> Shards:
+    """The same rows in another form; see `Within`. One that was made by that name is there already.
+
+    Example:
+      >>> def scaled(rows, factor):
+      ...     return [factor * row for row in rows]
+      >>> def total(part):
+      ...     return sum(part.rows)
+      >>> within(Shards(Here([1.0, 2.0]), 0, ()), "doubled", scaled, 2.0).parts.ask(total)
+      [6.0]
+    """
+    if name not in shards.held:
+        parts = Within(shards.parts, name, function, given)
+        shards.held[name] = Shards(parts, shards.lead, shards.places)
+    found: Shards = shards.held[name]
+    return found

@@ -10,7 +10,7 @@ import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.factor import factorize
 from lmeformula.algebra.probed import factor_iteratively
-from lmeformula.algebra.sparseproducts import find_meetings
+from lmeformula.algebra.sparseproducts import find_meetings, sparse_products
 from tests.algebra.plain import plain_products, random_signs
 
 FORMULAS = {
@@ -33,7 +33,7 @@ def both(name: str, num_probes: int):
     weights = rng.uniform(0.5, 2.0, n)
     lambdas = tuple(0.7 * np.eye(k) + 0.2 * np.tril(rng.normal(size=(k, k))) for _, k in plan.sizes)
     signs = random_signs(plan, num_probes, 3)
-    found = factor_iteratively(find_meetings(plan), weights, lambdas, signs)
+    found = factor_iteratively(sparse_products(find_meetings(plan), weights), lambdas, signs)
     return found, factorize(plan, plain_products(plan, weights), lambdas)
 
 

@@ -184,7 +184,12 @@ def _ordered(rows: np.ndarray) -> np.ndarray:
         ("y ~ f(x) + (1 | g)", {"functions": {"f": np.exp}}, "functions of your own"),
         ("y ~ x + (1 | g)", {"solver": "direct"}, "the direct solver"),
         ("y ~ x + (1 | g)", {"method": "mcem"}, "mcem is not fitted over the workers"),
-        ("h ~ x + (1 | g)", {"family": "poisson"}, "poisson models are not fitted"),
+        ("h ~ x + (1 | g)", {"family": "poisson"}, "mcem is not fitted over the workers"),
+        (
+            "h ~ x + (1 | g)",
+            {"family": "poisson", "method": "quadrature"},
+            "quadrature is not fitted over the workers",
+        ),
         ({"mu": "y ~ x + (1 | g)", "sigma": "~ x"}, {}, "several parameters"),
         ("y ~ x + (1 | g)", {"cluster": "here"}, "must be a dask.distributed Client"),
         ("y ~ nothing + (1 | g)", {}, "'nothing', which is not a column"),

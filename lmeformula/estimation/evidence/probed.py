@@ -13,6 +13,7 @@ import numpy as np
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.algebra.probes import signs_of
 from lmeformula.arrays import Floats
+from lmeformula.design.shards import mean_squares
 from lmeformula.estimation.claims import LEAST_DIFFERENCE, RARE, Bound, Evidence
 from lmeformula.estimation.coordinates import Arrival
 from lmeformula.likelihood.gaussian.iterative import IterativeFit
@@ -62,7 +63,8 @@ def approximated(at: Arrival, last: IterativeLaplace, seed: int) -> Evidence:
     probing = fresh_probes(at.model, last.factor, FRESH, seed + ANOTHER_SEED)
     fresh = problem._replace(factorize=probing)
     there = approximate(fresh, place(space, at.psi), before.mode.u)
-    units = tuple(1.0 / np.sqrt(at.model.design.mean(t.values**2)) for t in at.model.design.terms)
+    design = at.model.design
+    units = tuple(1.0 / np.sqrt(mean_squares(design, j)) for j in range(len(design.terms)))
     errors = []
     for factor in (before.mode.factor, there.mode.factor):
         assert isinstance(factor, ProbedFactor)

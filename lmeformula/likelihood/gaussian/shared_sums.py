@@ -13,7 +13,7 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.orthogonal import orthogonal
-from lmeformula.algebra.shared import SharedProducts, added, lay_out
+from lmeformula.algebra.shared import added, lay_out, shared_products
 from lmeformula.arrays import Floats
 from lmeformula.design.design import Design
 from lmeformula.design.shards import shards_of
@@ -44,7 +44,7 @@ def shared_sums(design: Design) -> Sums:
     size = math.sqrt(sum(each.yy for each in told))
     return Sums(
         plan=plan,
-        products=SharedProducts(shards, plan),
+        products=shared_products(shards, plan),
         ZQ=ZQ,
         Zy=Zy[:, 0],
         yy=squares,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.arrays import Floats
+from lmeformula.design.outline import outline
 from lmeformula.likelihood.laplace.likelihood import Approximation, Mode, Problem, find_mode
 from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.model.compile import Model
@@ -24,7 +25,7 @@ def own_ends(model: Model) -> tuple[Floats, Floats]:
     own = model.space.own
     lowest, highest = np.full(own.size, -np.inf), np.full(own.size, np.inf)
     limits = [limit for limit in model.family.base.limits if limit.name in own.names]
-    response = model.family.response(model.design) if limits else ()
+    response = model.family.response(outline(model.design)) if limits else ()
     for limit in limits:
         natural, place = np.array(own.start, float), own.names.index(limit.name)
         natural[own.natural_names.index(limit.name)] = limit.stand_in(response)

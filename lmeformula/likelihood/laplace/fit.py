@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg as sl
 
-from lmeformula.algebra.crossproducts import layout
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.likelihood.ascent import NEGLIGIBLE_GAIN, NOTHING, NOTHING_ESTIMATED, ascend
@@ -32,7 +31,14 @@ from lmeformula.likelihood.laplace.likelihood import (
     assemble,
     find_mode,
 )
-from lmeformula.likelihood.laplace.modes import KnownMode, arrays_of, mode_slopes
+from lmeformula.likelihood.laplace.modes import (
+    KnownMode,
+    arrays_of,
+    in_orthogonal,
+    in_own_columns,
+    layout_of,
+    mode_slopes,
+)
 from lmeformula.likelihood.laplace.penalised import Penalised
 from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.likelihood.laplace.secants import corrected, remember
@@ -137,11 +143,10 @@ def fit_laplace(
     Raises:
       numpy.linalg.LinAlgError: if the density is not finite where the ascent starts.
     """
-    design, space, stack = model.design, model.space, model.stack
-    plan = layout(stack.terms)
+    design, space = model.design, model.space
+    plan = layout_of(model)
     # Orthogonal columns: the scale and the correlation of the user's cost no digits.
-    Q, R = stack.orthogonal()
-    problem = arrays_of(model, plan, factorize, care.marginal)._replace(X=Q, triangle=R)
+    problem, R = in_orthogonal(arrays_of(model, plan, factorize, care.marginal), model)
     roots = column_roots(model)
     elements = factor_space(space, roots)
     p = space.num_fixed
@@ -316,7 +321,7 @@ def fit_laplace(
             in_beta=R.T @ approximation.in_beta,
             mode=mode._replace(at=mode.at._replace(beta=beta)),
         ),
-        problem=problem._replace(X=stack.X, triangle=None),
+        problem=in_own_columns(problem, model),
         gain=summit.gain,
         converged=summit.converged,
         singular=any_singular(lambdas, roots),

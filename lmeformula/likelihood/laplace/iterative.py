@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.probed import ProbedFactor, factor_iteratively
-from lmeformula.algebra.probes import signs_of
-from lmeformula.algebra.sparseproducts import Meetings, find_meetings
+from lmeformula.algebra.probes import Signs, signs_of
+from lmeformula.algebra.products import Products
+from lmeformula.algebra.sparseproducts import find_meetings, sparse_products
 from lmeformula.arrays import Floats
 from lmeformula.likelihood import probing
 from lmeformula.likelihood.laplace.determinant import by_determinant
@@ -21,6 +25,7 @@ from lmeformula.likelihood.laplace.likelihood import (
 )
 from lmeformula.likelihood.laplace.modes import gradient, place
 from lmeformula.likelihood.laplace.observed import observed_information
+from lmeformula.likelihood.laplace.shared_rows import shared_rows
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
@@ -41,18 +46,17 @@ def fit_iteratively(
       seed, tolerance, max_probes: see `fit_by_probes`.
       is_start: whether another method goes on from there, and the information is for the lengths of its steps.
     """
-    plan = layout(model.stack.terms)
-    meetings = find_meetings(plan)
+    products, draws = _equations(model)
 
     def roughly(signs: Floats) -> tuple[Floats, int]:
-        start = fit_laplace(model, _probing(meetings, signs), care=Care(probing.ROUGH_GAIN))
+        start = fit_laplace(model, _probing(products, signs), care=Care(probing.ROUGH_GAIN))
         return _arrived(start), start.num_evaluations
 
     def fit(signs: Floats, here: Floats, earlier: IterativeLaplace | None) -> IterativeLaplace:
-        return _fit_with(model, _probing(meetings, signs), here, earlier, is_start=is_start)
+        return _fit_with(model, _probing(products, signs), here, earlier, is_start=is_start)
 
     return probing.fit_by_probes(
-        signs_of(plan, model.stack.terms),
+        draws,
         roughly,
         fit,
         seed=seed,
@@ -61,11 +65,28 @@ def fit_iteratively(
     )
 
 
-def _probing(meetings: Meetings, signs: Floats) -> Factorize:
+def _equations(
+    model: Model, known: ProbedFactor | None = None
+) -> tuple[Callable[[Floats], Products], Signs]:
+    """What makes Z'WZ of row weights, wherever the rows are, and what draws probes.
+
+    Args:
+      model: the model.
+      known: an M of it, which knows where its terms meet.
+    """
+    terms = model.design.terms
+    if model.design.shards is not None:
+        rows = shared_rows(model, model.design.shards)
+        return rows.products, signs_of(rows.plan, terms)
+    meetings = find_meetings(layout(model.stack.terms)) if known is None else known.meetings
+    return partial(sparse_products, meetings), signs_of(meetings.plan, terms)
+
+
+def _probing(products: Callable[[Floats], Products], signs: Floats) -> Factorize:
     """A way to make M solvable, with these probes."""
 
     def factorize(weights: Floats, lambdas: tuple[Floats, ...]) -> ProbedFactor:
-        return factor_iteratively(meetings, weights, lambdas, signs)
+        return factor_iteratively(products(weights), lambdas, signs)
 
     return factorize
 
@@ -79,8 +100,8 @@ def fresh_probes(model: Model, factor: ProbedFactor, count: int, seed: int) -> F
       count: number of probes.
       seed: of the probes.
     """
-    signs = signs_of(factor.plan, model.stack.terms)
-    return _probing(factor.meetings, signs.draw(count, seed))
+    products, draws = _equations(model, factor)
+    return _probing(products, draws.draw(count, seed))
 
 
 def _fit_with(

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Floats
+from lmeformula.design.outline import outline
 from lmeformula.family.limit import Limit
 from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, fit_laplace
 from lmeformula.likelihood.laplace.information import coefficients_at
@@ -131,7 +132,7 @@ def _better(found: Climbed, whole: Model, held: tuple[AtLimit, ...], care: Care)
 
 def limits_left(whole: Model, held: tuple[AtLimit, ...]) -> tuple[AtLimit, ...]:
     """The limits that are not held yet."""
-    own, response = whole.space.own, whole.family.response(whole.design)
+    own, response = whole.space.own, whole.family.response(outline(whole.design))
     taken = {one.limit.name for one in held}
     # A prior says how far an own parameter is from its limit.
     taken |= {name for one in whole.priors.of("own") for name in one.names}
@@ -199,7 +200,7 @@ def outwards(whole: Model, simpler: Climbed, one: AtLimit) -> tuple[Model, Float
       start: its coordinates near the limit.
       slope: of the likelihood there, away from the limit, in the unconstrained parameter.
     """
-    near = one.limit.near(whole.family.response(whole.design))
+    near = one.limit.near(whole.family.response(outline(whole.design)))
     model, start, found = _beside(whole, simpler, one, near)
     slope = found.in_own[model.space.own.names.index(one.limit.name)]
     return model, start, float(-slope if one.limit.is_upwards else slope)

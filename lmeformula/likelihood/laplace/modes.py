@@ -6,11 +6,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.crossproducts import Layout, layout
 from lmeformula.algebra.lambdas import apply_lambda, without_lambda
 from lmeformula.algebra.meetings import Factored, find_meetings
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
+from lmeformula.design.absent import elsewhere
 from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.determinant import Determinant
 from lmeformula.likelihood.laplace.information import Coefficients, coefficients_at
@@ -23,7 +24,12 @@ from lmeformula.likelihood.laplace.likelihood import (
 )
 from lmeformula.likelihood.laplace.penalised import penalised, unpenalised
 from lmeformula.likelihood.laplace.row_sums import At
-from lmeformula.likelihood.laplace.rows import row_derivatives
+from lmeformula.likelihood.laplace.rows import NOT_HERE, row_derivatives
+from lmeformula.likelihood.laplace.shared_rows import (
+    SharedRows,
+    in_orthogonal_columns,
+    shared_rows,
+)
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 
@@ -70,6 +76,13 @@ def effects_held(plan: Layout, mode: Mode, lambdas: tuple[Floats, ...]) -> Float
     return without_lambda(plan, lambdas, apply_lambda(plan, mode.at.lambdas, mode.u))
 
 
+def layout_of(model: Model) -> Layout:
+    """The layout of a model's effects; without rows, where these are with workers."""
+    if model.design.shards is not None:
+        return shared_rows(model, model.design.shards).plan
+    return layout(model.stack.terms)
+
+
 def arrays_of(
     model: Model,
     plan: Layout,
@@ -84,11 +97,34 @@ def arrays_of(
       factorize: how M is made solvable; factored by default, with the meetings of the terms found once.
       marginal: how effects are integrated out; by default as Laplace did.
     """
+    way, shards = penalised(marginal.of(model, plan), model), model.design.shards
+    if shards is not None:
+        assert factorize is not None
+        rows, nothing = shared_rows(model, shards), elsewhere(model.design.n)
+        return Problem(rows.plan, nothing, nothing, NOT_HERE, factorize, way, elsewhere=rows)
     if factorize is None:
         factorize = find_meetings(plan).factorize
     stack = model.stack
-    rows, way = row_derivatives(model), penalised(marginal.of(model, plan), model)
-    return Problem(plan, stack.X, stack.offset, rows, factorize, way)
+    return Problem(plan, stack.X, stack.offset, row_derivatives(model), factorize, way)
+
+
+def in_orthogonal(problem: Problem, model: Model) -> tuple[Problem, Floats]:
+    """A model's arrays with orthogonal columns Q in place of X = Q R; and R."""
+    if problem.elsewhere is None:
+        Q, R = model.stack.orthogonal()
+        return problem._replace(X=Q, triangle=R), R
+    assert isinstance(problem.elsewhere, SharedRows)
+    rows, R = in_orthogonal_columns(problem.elsewhere)
+    return problem._replace(elsewhere=rows, triangle=R), R
+
+
+def in_own_columns(problem: Problem, model: Model) -> Problem:
+    """The same with the columns that the model has."""
+    if problem.elsewhere is None:
+        return problem._replace(X=model.stack.X, triangle=None)
+    assert isinstance(problem.elsewhere, SharedRows)
+    rows = problem.elsewhere._replace(columns="X")
+    return problem._replace(elsewhere=rows, triangle=None)
 
 
 def again(problem: Problem, model: Model) -> Problem:

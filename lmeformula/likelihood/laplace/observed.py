@@ -17,6 +17,7 @@ import numpy as np
 from lmeformula.arrays import Floats, Mask
 from lmeformula.checkpoint.journal import done
 from lmeformula.covariance.chart import bends
+from lmeformula.design.shards import mean_squares
 from lmeformula.likelihood.laplace.directions import Places, directions
 from lmeformula.likelihood.laplace.likelihood import (
     Beyond,
@@ -260,7 +261,7 @@ def _ways(
     beyond = np.linalg.norm(flat, axis=1) / np.where(size > 0.0, size, 1.0)
     found = every[:, kept] / np.sqrt(np.abs(values[kept]))
     units = model.units[list(design.column_predictors)]
-    reach = np.sqrt(design.mean(design.X**2)) / units
+    reach = np.sqrt(mean_squares(design)) / units
     moved = np.abs(reach @ found[:p]) if len(reach) else np.zeros(found.shape[1])
     moved = np.maximum(moved, np.abs(found[own]).max(axis=0, initial=0.0))
     turned = covariance_ways(model, psi, free)[:, theta][:, free[theta]]

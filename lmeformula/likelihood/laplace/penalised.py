@@ -17,7 +17,8 @@ from lmeformula.checkpoint.trees import Tree
 from lmeformula.covariance.eigen import symmetric_eigen
 from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.directions import Directions
-from lmeformula.likelihood.laplace.likelihood import At, Beyond, Marginal, Method, Mode, Problem
+from lmeformula.likelihood.laplace.likelihood import Beyond, Marginal, Method, Mode, Problem
+from lmeformula.likelihood.laplace.row_sums import At
 from lmeformula.model.compile import Model
 from lmeformula.model.penalty import Moves, Penalty
 

@@ -19,6 +19,7 @@ from scipy.sparse.linalg import lsmr
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.arrays import Floats
+from lmeformula.design.absent import has_rows
 from lmeformula.family.limit import Limit
 from lmeformula.family.runaway import Met
 from lmeformula.likelihood.laplace.limits import AtLimit
@@ -59,6 +60,9 @@ def met_by_design(model: Model) -> Known | None:
     runaways, own = model.family.base.runaways, model.space.own
     running = next((one for one in runaways if one.is_met), None)
     if running is None or model.family.is_distributional or running.name not in own.names:
+        return None
+    if not has_rows(model.design):
+        # Rows with workers are not solved with: what is met exactly is found out at the end.
         return None
     assert running.linear is not None
     assert running.stand_in is not None

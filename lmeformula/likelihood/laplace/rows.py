@@ -7,11 +7,12 @@ over by the chain rule.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lmeformula.arrays import Floats
+from lmeformula.design.absent import elsewhere
 from lmeformula.family import ClosedForm, Depths, Family, Scores, Slopes
 from lmeformula.family.counted import counted
 from lmeformula.family.own import Scale
@@ -37,6 +38,15 @@ class RowDerivatives(NamedTuple):
     depths: Callable[[Floats, Floats], Depths]
     scores: Callable[[Floats, Floats], Scores]
     held: Callable[[Floats], Floats]
+
+
+def _not_here(*given: Floats) -> Any:
+    """Derivatives of rows that are with workers."""
+    return elsewhere(0) + 0.0
+
+
+# Of rows that are with workers.
+NOT_HERE = RowDerivatives(_not_here, _not_here, _not_here, _not_here)
 
 
 def row_derivatives(model: Model) -> RowDerivatives:

@@ -11,7 +11,7 @@ from scipy.stats import chi2
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.probed import factor_iteratively
-from lmeformula.algebra.sparseproducts import find_meetings
+from lmeformula.algebra.sparseproducts import find_meetings, sparse_products
 from lmeformula.em.outcome import Outcome
 from lmeformula.likelihood.laplace.fit import fit_laplace
 from lmeformula.likelihood.laplace.iterative import fit_iteratively
@@ -143,7 +143,7 @@ def test_the_equations_are_those_of_the_stacked_rows(name):
         np.tril(rng.normal(size=(len(t.columns),) * 2)) + np.eye(len(t.columns)) for t in terms
     )
     signs = random_signs(plan, 16, 0)
-    factor = factor_iteratively(find_meetings(plan), weights, lambdas, signs)
+    factor = factor_iteratively(sparse_products(find_meetings(plan), weights), lambdas, signs)
     Z = np.hstack([np.asarray(matrix.todense()) for matrix in plan.matrices])
     Lambda = np.zeros((plan.num_effects, plan.num_effects))
     for j, one in enumerate(lambdas):

@@ -1,0 +1,458 @@
+"""Rows in parts, with whoever has them: what the Laplace approximation asks of them; see `RowSums`.
+
+Vectors of effects go to the parts, each the lead term's levels that are its own, and sums come back. What has a
+number for each row stays there, under these names, each worked out from those before it:
+
+    stack, plan, Q, rows    the model's arrays, their orthogonal columns, derivatives of the log density
+    look                    predictors at some effects, with the derivatives there
+    products                Z'WZ there, and the weights W beside it
+    depths                  further derivatives
+    fixed, leverages        see `SharedProducts`
+    deeper                  how the determinant pulls at the predictors
+    along                   how predictors move
+
+Here are stand-ins for them, which know where they were looked at: what was looked at elsewhere since is looked
+at again. So any number of models may ask the same parts in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.orthogonal import orthogonal
+from lmeformula.algebra.shared import (
+    SharedProducts,
+    added,
+    lay_out,
+    lead_places,
+    weighted_products,
+)
+from lmeformula.arrays import Floats
+from lmeformula.design.absent import WITH_WORKERS, AbsentRows, elsewhere
+from lmeformula.design.design import TermBlock
+from lmeformula.family import Depths, Family, Slopes
+from lmeformula.family.own import Scale
+from lmeformula.likelihood.laplace.likelihood import Mode, Problem
+from lmeformula.likelihood.laplace.row_sums import (
+    At,
+    Deeper,
+    Look,
+    RowsHere,
+    Seen,
+    Sloped,
+    Weighted,
+)
+from lmeformula.likelihood.laplace.rows import derivatives_of, stacked_form
+from lmeformula.model.compile import Model
+from lmeformula.model.stack import stack
+from lmeformula.rows.parts import Part, Parts, Shards
+
+# What is held at a look, and has to be made again with it.
+OF_A_LOOK = ("products", "depths", "fixed", "leverages", "deeper", "along")
+
+
+class Rule(NamedTuple):
+    """How rows have log densities: the family, and the scale of its own parameters."""
+
+    family: Family
+    scale: Scale
+
+
+class Place(AbsentRows):
+    """Stands for the predictors of rows that were looked at.
+
+    Attributes:
+      of: who looked.
+      at, u: where.
+      value: the log density of all rows.
+      pulls: (q,) Z' of the first derivatives.
+    """
+
+    __slots__ = ("at", "of", "pulls", "u", "value")
+
+    def __init__(self, of: SharedRows, at: At, u: Floats) -> None:
+        super().__init__((of.num_rows,), WITH_WORKERS)
+        self.of, self.at, self.u = of, at, u
+        self.value, self.pulls = np.nan, np.empty(0)
+
+
+class Weights(AbsentRows):
+    """Stands for the weights of rows at a place, or for such as are nowhere negative."""
+
+    __slots__ = ("is_held", "place")
+
+    def __init__(self, place: Place, is_held: bool) -> None:
+        super().__init__(place.shape, WITH_WORKERS)
+        self.place, self.is_held = place, is_held
+
+
+class SharedRows(NamedTuple):
+    """See the module, and `RowSums`.
+
+    Attributes:
+      shards: the rows.
+      plan: layout of all effects.
+      rule: of their densities.
+      num_rows: of the stack.
+      columns: "X" for the model's own fixed columns, or "Q".
+    """
+
+    shards: Shards
+    plan: Layout
+    rule: Rule
+    num_rows: int
+    columns: str = "X"
+
+    def look(self, at: At, u: Floats) -> Look:
+        """See `RowSums`."""
+        place: Any = Place(self, at, u)
+        self._go_to(place)
+        nothing = elsewhere(self.num_rows)
+        return Look(place, Slopes(nothing, nothing, nothing), place.value)
+
+    def ahead(self, look: Look, at: At, step: Floats) -> Callable[[float, Floats], Look]:
+        """See `RowSums`: nothing is added up there, and a part that is lost is made from one look."""
+        return lambda share, u: self.look(at, u)
+
+    def pulls(self, there: Seen) -> Floats:
+        """See `RowSums`."""
+        return _place(there).pulls
+
+    def weights(self, there: Seen) -> Floats:
+        """See `RowSums`."""
+        return _typed(Weights(_place(there), False))
+
+    def held(self, weights: Floats) -> Floats:
+        """See `RowSums`."""
+        return _typed(Weights(_weights(weights).place, True))
+
+    def in_beta(self, there: Seen) -> Floats:
+        """See `RowSums`."""
+        self._go_to(_place(there))
+        return added(self.shards.parts.ask(_in_beta, self.columns))
+
+    def depths(self, there: Seen, own: Floats) -> Depths:
+        """See `RowSums`; derivatives in own parameters are sums (f, 1) already."""
+        own_each, own_own = self._deep(_place(there))
+        rows = elsewhere(len(own_own), self.num_rows)
+        return Depths(elsewhere(self.num_rows), own_each[:, None], own_own, rows, rows)
+
+    def products(self, weights: Floats) -> SharedProducts:
+        """Z'WZ."""
+        given = _weights(weights)
+        told = self._weigh(given)
+        return SharedProducts(self.shards, self.plan, told, lambda: self._weighed(given))
+
+    def through(self, there: Weighted, effects: Floats) -> Floats:
+        """See `RowSums`."""
+        self._weighed(_weights(there.weights))
+        rest, lead = self._cut(effects)
+        return self._gathered(self.shards.parts.ask(_through, rest, each=[lead]))
+
+    def complete(self, there: Weighted, depths: Depths) -> tuple[Floats, Floats]:
+        """See `RowSums`."""
+        self.ready(there)
+        found = self.shards.parts.ask(_complete, self.columns)
+        return self._gathered([each for each, _ in found]), added(own for _, own in found)
+
+    def deeper(self, there: Weighted, depths: Depths, leverages: Floats) -> tuple[Deeper, Floats]:
+        """See `RowSums`."""
+        self.ready(there)
+        assert self.shards.held.get("leverages") is leverages
+        pulls = self._gathered(self.shards.parts.keep("deeper", _deeper))
+        found = Deeper(elsewhere(self.num_rows), elsewhere(self.num_rows))
+        self.shards.held["deeper"] = found
+        return found, pulls
+
+    def sloped(self, there: Weighted, depths: Depths, deeper: Deeper, effects: Floats) -> Sloped:
+        """See `RowSums`."""
+        self.ready(there)
+        assert self.shards.held.get("deeper") is deeper
+        rest, lead = self._cut(effects)
+        found = self.shards.parts.ask(_sloped, self.columns, rest, each=[lead])
+        nothing = elsewhere(self.num_rows)
+        return Sloped(
+            nothing,
+            nothing,
+            self._gathered([each.pulls for each in found]),
+            added(each.in_beta for each in found),
+            added(each.in_own for each in found),
+        )
+
+    def directed(self, there: Weighted, moves: Floats, effects: Floats) -> tuple[Floats, Floats]:
+        """See `RowSums`."""
+        self.ready(there)
+        rest, lead = self._cut(moves)
+        other_rest, other_lead = self._cut(effects)
+        self.shards.parts.keep(
+            "along", _directed, self.columns, rest, other_rest, each=[lead, other_lead]
+        )
+        found = elsewhere(self.num_rows, moves.shape[1])
+        self.shards.held["along"] = found
+        return found, found
+
+    def bent(
+        self, there: Weighted, depths: Depths, own: Floats, predictors: Floats
+    ) -> tuple[Floats, Floats]:
+        """See `RowSums`."""
+        self.ready(there)
+        assert self.shards.held.get("along") is predictors
+        found = self.shards.parts.ask(_bent, own)
+        return added(squares for squares, _ in found), added(by_own for _, by_own in found)
+
+    def with_rows(self) -> SharedRows:
+        """The same, whose parts know the density."""
+        held = self.shards.held
+        known = held.get("rows")
+        if known is None or known.family is not self.rule.family or known.scale != self.rule.scale:
+            self.shards.parts.keep("rows", _rows, *self.rule)
+            held["rows"] = self.rule
+            _forget(held, ("look", *OF_A_LOOK))
+        return self
+
+    def _go_to(self, place: Place) -> None:
+        """Let the parts hold the rows at a place."""
+        held = self.shards.held
+        if held.get("look") is place:
+            return
+        place.of.with_rows()
+        effects = apply_lambda(self.plan, place.at.lambdas, place.u)
+        rest, lead = self._cut(effects)
+        found = self.shards.parts.keep(
+            "look", _look, place.of.columns, place.at.beta, place.at.own, rest, each=[lead]
+        )
+        held["look"] = place
+        _forget(held, OF_A_LOOK)
+        place.value = sum(value for value, _ in found)
+        place.pulls = self._gathered([pulls for _, pulls in found])
+
+    def _weigh(self, weights: Weights) -> list[tuple[Floats, tuple[Floats, ...]]]:
+        self._go_to(weights.place)
+        told = self.shards.parts.keep("products", _weigh, weights.is_held)
+        self.shards.held["products"] = weights
+        _forget(self.shards.held, ("fixed", "leverages", "deeper"))
+        return told
+
+    def _weighed(self, weights: Weights) -> None:
+        """Let the parts hold products by these weights."""
+        held: Any = self.shards.held.get("products")
+        is_there = held is not None and held.place is weights.place
+        if not is_there or held.is_held != weights.is_held:
+            self._weigh(weights)
+
+    def _deep(self, place: Place) -> tuple[Floats, Floats]:
+        """Let the parts hold the further derivatives at a place; what is summed of them comes back."""
+        self._go_to(place)
+        known = self.shards.held.get("depths")
+        if known is None:
+            found = self.shards.parts.keep("depths", _depths, place.at.own)
+            known = added(own for own, _ in found), added(square for _, square in found)
+            self.shards.held["depths"] = known
+        own_each, own_own = known
+        return own_each, own_own
+
+    def ready(self, there: Weighted) -> None:
+        """Let the parts hold all of a mode."""
+        weights = _weights(there.weights)
+        self._weighed(weights)
+        self._deep(weights.place)
+
+    def _cut(self, effects: Floats) -> tuple[Floats, list[Floats]]:
+        """Effects (q,) or (q, m) of the rest, and the lead term's of each part."""
+        return effects[self.plan.lead_size :], [
+            effects[place] for place in lead_places(self.shards, self.plan)
+        ]
+
+    def _gathered(self, answers: list[Floats]) -> Floats:
+        """(q,) or (q, m) of all parts' effects, from each part's, whose lead term is its own."""
+        size = self.plan.lead_size
+        tops = []
+        for place, each in zip(lead_places(self.shards, self.plan), answers, strict=True):
+            tops.append(each[: place.stop - place.start])
+        rest = [each[len(top) :] for each, top in zip(answers, tops, strict=True)]
+        found = np.empty((self.plan.num_effects, *answers[0].shape[1:]))
+        found[:size], found[size:] = np.concatenate(tops), added(rest)
+        return found
+
+
+def shared_rows(model: Model, shards: Shards) -> SharedRows:
+    """What is asked of a model's rows in parts."""
+    held, units = shards.held, tuple(map(float, model.units))
+    if held.get("stack") != units:
+        sizes = shards.parts.keep("stack", _stacked, units)
+        held["stack"], held["size"] = units, sum(sizes)
+        held["plan"] = lay_out(shards, _terms)
+        _forget(held, ("Q", "rows", "look", *OF_A_LOOK))
+    rule = Rule(model.family, model.space.own.scale)
+    return SharedRows(shards, held["plan"], rule, held["size"])
+
+
+def in_orthogonal_columns(rows: SharedRows) -> tuple[SharedRows, Floats]:
+    """The same with the orthogonal columns Q of X = Q R, and R; see `Stack.orthogonal`."""
+    shards, held = rows.shards, rows.shards.held
+    if "Q" not in held:
+        corners = shards.parts.keep("Q", _orthogonal)
+        mixed: list[Floats | None] = [None] * len(corners)
+        R = corners[0]
+        if len(corners) > 1:
+            Q, R = orthogonal(np.concatenate(corners))
+            mixed = list(np.split(Q, np.cumsum([len(corner) for corner in corners])[:-1]))
+        shards.parts.keep("mixed", _mixed, R, each=[mixed])
+        held["Q"] = R
+    return rows._replace(columns="Q"), held["Q"]
+
+
+def of_parts(problem: Problem, mode: Mode) -> Parts:
+    """The parts of a problem's rows, which hold all of a mode, with the names above and "weights"."""
+    rows = problem.elsewhere
+    assert isinstance(rows, SharedRows)
+    rows.ready(mode)
+    return rows.shards.parts
+
+
+def _forget(held: dict[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        held.pop(name, None)
+
+
+def _typed(rows: Any) -> Floats:
+    """What stands for an array of rows, where one is asked for."""
+    found: Floats = rows
+    return found
+
+
+def _place(there: Seen) -> Place:
+    place: Any = there.eta
+    assert isinstance(place, Place)
+    return place
+
+
+def _weights(weights: Any) -> Weights:
+    assert isinstance(weights, Weights)
+    return weights
+
+
+# What follows is asked of parts.
+
+
+class _Weighted(NamedTuple):
+    """See `Weighted`."""
+
+    eta: Floats
+    rows: Slopes
+    weights: Floats
+
+
+def _stacked(part: Part, units: tuple[float, ...]) -> tuple[Any, int]:
+    found = stack(part.rows, np.array(units))
+    return found, len(found.offset)
+
+
+def _terms(part: Part) -> tuple[TermBlock, ...]:
+    terms: tuple[TermBlock, ...] = part.held["stack"].terms
+    return terms
+
+
+def _orthogonal(part: Part) -> tuple[Any, Floats]:
+    """Orthogonal columns that are the part's own, where weights leave any, and R."""
+    own = part.held["stack"]
+    if own.mixture.num_predictors > 1 or own.times is not None:
+        return None, own.triangle()
+    Q, R = orthogonal(own.X)
+    return Q, R
+
+
+def _mixed(part: Part, R: Floats, mixed: Floats | None) -> tuple[Floats, None]:
+    """The part's rows of the columns of all."""
+    own, Q = part.held["stack"], part.held["Q"]
+    if Q is None:
+        return np.asarray(np.linalg.solve(R.T, own.X.T).T, float), None
+    part.held["Q"] = None
+    return Q if mixed is None else Q @ mixed, None
+
+
+def _rows(part: Part, family: Family, scale: Scale) -> tuple[Any, None]:
+    own = part.held["stack"]
+    response = family.response(part.rows)
+    form = stacked_form(family, response, own.mixture, part.rows.frequency)
+    return derivatives_of(form, response, scale, own.mixture), None
+
+
+def _here(part: Part, columns: str) -> RowsHere:
+    own = part.held["stack"]
+    X = own.X if columns == "X" else part.held["mixed"]
+    return RowsHere(part.held["plan"], X, own.offset, part.held["rows"])
+
+
+def _there(part: Part) -> _Weighted:
+    look: Look = part.held["look"]
+    return _Weighted(look.eta, look.rows, part.held["weights"])
+
+
+def _joined(rest: Floats, lead: Floats) -> Floats:
+    return np.concatenate([lead, rest])
+
+
+def _look(
+    part: Part, columns: str, beta: Floats, own: Floats, rest: Floats, lead: Floats
+) -> tuple[Look, tuple[float, Floats]]:
+    here = _here(part, columns)
+    found = here.look_at(beta, _joined(rest, lead), own)
+    return found, (found.value, here.pulls(found))
+
+
+def _in_beta(part: Part, columns: str) -> Floats:
+    return _here(part, columns).in_beta(part.held["look"])
+
+
+def _weigh(part: Part, is_held: bool) -> tuple[Any, tuple[Floats, tuple[Floats, ...]]]:
+    here = _here(part, "X")
+    weights = here.weights(part.held["look"])
+    part.held["weights"] = here.held(weights) if is_held else weights
+    return weighted_products(part, part.held["weights"])
+
+
+def _depths(part: Part, own: Floats) -> tuple[Depths, tuple[Floats, Floats]]:
+    found = _here(part, "X").depths(part.held["look"], own)
+    return found, (found.own, found.own_own)
+
+
+def _through(part: Part, rest: Floats, lead: Floats) -> Floats:
+    return _here(part, "X").through(_there(part), _joined(rest, lead))
+
+
+def _complete(part: Part, columns: str) -> tuple[Floats, Floats]:
+    return _here(part, columns).complete(_there(part), part.held["depths"])
+
+
+def _deeper(part: Part) -> tuple[Deeper, Floats]:
+    return _here(part, "X").deeper(_there(part), part.held["depths"], part.held["leverages"])
+
+
+def _sloped(part: Part, columns: str, rest: Floats, lead: Floats) -> Sloped:
+    depths, deeper, effects = part.held["depths"], part.held["deeper"], _joined(rest, lead)
+    found = _here(part, columns).sloped(_there(part), depths, deeper, effects)
+    # Its rows stay here.
+    return found._replace(along=np.empty(0), slope=np.empty(0))
+
+
+def _directed(
+    part: Part,
+    columns: str,
+    rest: Floats,
+    other_rest: Floats,
+    lead: Floats,
+    other_lead: Floats,
+) -> tuple[Floats, None]:
+    moves, effects = _joined(rest, lead), _joined(other_rest, other_lead)
+    return _here(part, columns).directed(_there(part), moves, effects)[1], None
+
+
+def _bent(part: Part, own: Floats) -> tuple[Floats, Floats]:
+    depths, along = part.held["depths"], part.held["along"]
+    return _here(part, "X").bent(_there(part), depths, own, along)
