@@ -12,8 +12,9 @@ from lmeformula.algebra.small import MOST_EFFECTS
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design
+from lmeformula.estimation.curves import Ended
 from lmeformula.estimation.reported import reported
-from lmeformula.estimation.separation import Ended, endless, is_perfect, predictors_at_zero
+from lmeformula.estimation.separation import endless, is_perfect, predictors_at_zero
 from lmeformula.family.runaway import met_exactly
 from lmeformula.fit import FittedModel
 from lmeformula.likelihood.ascent import FEW_ROWS

@@ -14,7 +14,6 @@ from lmeformula.algebra.orthogonal import triangle
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.covariance.table import KNOWN, structure_of
-from lmeformula.design.absent import elsewhere, has_rows
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
 from lmeformula.design.observations import roughly_by_observation
@@ -29,14 +28,19 @@ from lmeformula.formula.kinds import KINDS
 from lmeformula.model.equation import build_equation
 from lmeformula.model.graph import Graph, build_graph
 from lmeformula.model.no_residual import STAND_IN, own_term, without_residual
-from lmeformula.model.over_parts import expanded, with_categories, without_columns
+from lmeformula.model.over_parts import (
+    expanded,
+    with_categories,
+    without_columns,
+    without_intercept,
+)
 from lmeformula.model.params import Params, ParamSpace, param_space
 from lmeformula.model.penalty import Penalty
 from lmeformula.model.priors import NO_PRIORS, Priors, check_given, priors_left, priors_of
 from lmeformula.model.residual import check_residual
 from lmeformula.model.stack import Stack, stack
 from lmeformula.model.start import starting_predictors
-from lmeformula.rows.parts import Part, within
+from lmeformula.rows.parts import Part
 
 if TYPE_CHECKING:
     from lmeformula.model.joint import Joint
@@ -240,7 +244,7 @@ def compile(
     else:
         rule, keeps = _with_formulas(rule, design)
     _check_sigma(rule, sigma)
-    _check_workers(design, rule, sigma)
+    _check_workers(design, rule, sigma, has_priors=bool(priors))
     _check_terms(design)
     check_design(design)
     if has_residual and sigma is None:
@@ -307,72 +311,13 @@ def _without_constants(design: Design, keeps: tuple[bool, ...]) -> Design:
     return without_columns(design, found, design.shards)
 
 
-def without_intercept(design: Design) -> Design:
-    """Leave out of the fixed effects what thresholds stand for: the constant.
-
-    The intercept, or the first of the columns that add up to a constant, such as those of a factor's levels.
-    """
-    if not design.X.shape[1]:
-        return design
-    parts = shards_of(design).parts
-    weights = _of_a_constant(design)
-    told = parts.ask(_told, weights)
-    if max(apart for apart, _ in told) > 1e-7:
-        return design
-    largest = np.max([each for _, each in told], axis=0)
-    place = int(np.flatnonzero(np.abs(weights) * largest > 1e-6)[0])
-    name = design.names[place]
-    found = without_column(design, place)
-    return replace(
-        found, dropped=design.dropped if name == "Intercept" else (*design.dropped, name)
-    )
-
-
-def _of_a_constant(design: Design) -> Floats:
-    """(p,) weights with which the fixed columns come nearest to a column of ones."""
-    if design.shards is None:
-        return np.asarray(np.linalg.lstsq(design.X, np.ones(design.n), rcond=None)[0], float)
-    corners = design.shards.parts.ask(_corner)
-    R = triangle(np.concatenate(corners))
-    return np.asarray(np.linalg.lstsq(R[:, :-1], R[:, -1], rcond=None)[0], float)
-
-
-def _corner(part: Part) -> Floats:
-    X = part.rows.X
-    return triangle(np.column_stack([X, np.ones(len(X))]))
-
-
-def _told(part: Part, weights: Floats) -> tuple[float, Floats]:
-    """How far the columns are from a constant, and the largest numbers (p,) of each."""
-    X = part.rows.X
-    apart = float(np.abs(X @ weights - 1.0).max(initial=0.0))
-    return apart, np.abs(X).max(axis=0, initial=0.0)
-
-
-def without_column(design: Design, place: int) -> Design:
-    """A design, wherever its rows are, without one of its fixed columns."""
-    recipe, shards, X = design.recipe, design.shards, design.X
-    if shards is not None:
-        shards = within(shards, f"without column {place}", without_column, place)
-    is_here = has_rows(design)
-    return replace(
-        design,
-        X=np.ascontiguousarray(np.delete(X, place, axis=1))
-        if is_here
-        else elsewhere(design.n, X.shape[1] - 1),
-        names=design.names[:place] + design.names[place + 1 :],
-        recipe=None
-        if recipe is None
-        else replace(recipe, kept=recipe.kept[:place] + recipe.kept[place + 1 :]),
-        shards=shards,
-    )
-
-
-def _check_workers(design: Design, family: Family, sigma: float | None) -> None:
+def _check_workers(
+    design: Design, family: Family, sigma: float | None, *, has_priors: bool
+) -> None:
     """Refuse models that are not fitted over rows with workers."""
     if design.shards is None:
         return
-    what = ""
+    what = "models with priors of parameters" if has_priors else ""
     if any(term.prior.has_df for term in design.terms):
         what = "effects by Student's t distribution"
     elif family.is_normal and sigma == 0.0:

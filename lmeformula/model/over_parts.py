@@ -1,4 +1,4 @@
-"""Rows in parts in the form that a family takes: its categories known to every part, a predictor for each."""
+"""Designs in the form that a family takes, wherever their rows are: without a constant, by categories."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from lmeformula.algebra.orthogonal import triangle
 from lmeformula.arrays import Floats
+from lmeformula.design.absent import elsewhere, has_rows
 from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.design.outline import outline
+from lmeformula.design.shards import shards_of
 from lmeformula.design.side_by_side import joined
 from lmeformula.family import Family
 from lmeformula.rows.parts import Part, Shards, within
@@ -70,6 +73,67 @@ def _beside(design: Design, patterns: tuple[tuple[str, str], ...]) -> Design:
     alone = replace(design, shards=None)
     predictors = tuple(LinearPredictor(name, pattern, alone) for name, pattern in patterns)
     return joined(design.formula, predictors)
+
+
+def without_intercept(design: Design) -> Design:
+    """Leave out of the fixed effects what thresholds stand for: the constant.
+
+    The intercept, or the first of the columns that add up to a constant, such as those of a factor's levels.
+    """
+    if not design.X.shape[1]:
+        return design
+    parts = shards_of(design).parts
+    weights = _of_a_constant(design)
+    told = parts.ask(_told, weights)
+    if max(apart for apart, _ in told) > 1e-7:
+        return design
+    largest = np.max([each for _, each in told], axis=0)
+    place = int(np.flatnonzero(np.abs(weights) * largest > 1e-6)[0])
+    name = design.names[place]
+    found = without_column(design, place)
+    return replace(
+        found, dropped=design.dropped if name == "Intercept" else (*design.dropped, name)
+    )
+
+
+def _of_a_constant(design: Design) -> Floats:
+    """(p,) weights with which the fixed columns come nearest to a column of ones."""
+    if design.shards is None:
+        return np.asarray(np.linalg.lstsq(design.X, np.ones(design.n), rcond=None)[0], float)
+    corners = design.shards.parts.ask(_corner)
+    R = triangle(np.concatenate(corners))
+    return np.asarray(np.linalg.lstsq(R[:, :-1], R[:, -1], rcond=None)[0], float)
+
+
+def _corner(part: Part) -> Floats:
+    X = part.rows.X
+    return triangle(np.column_stack([X, np.ones(len(X))]))
+
+
+def _told(part: Part, weights: Floats) -> tuple[float, Floats]:
+    """How far the columns are from a constant, and the largest numbers (p,) of each."""
+    X = part.rows.X
+    apart = float(np.abs(X @ weights - 1.0).max(initial=0.0))
+    return apart, np.abs(X).max(axis=0, initial=0.0)
+
+
+def without_column(design: Design, place: int) -> Design:
+    """A design, wherever its rows are, without one of its fixed columns."""
+    recipe, shards, X = design.recipe, design.shards, design.X
+    if shards is not None:
+        shards = within(shards, f"without column {place}", without_column, place)
+    is_here = has_rows(design)
+    return replace(
+        design,
+        X=np.ascontiguousarray(np.delete(X, place, axis=1))
+        if is_here
+        else elsewhere(design.n, X.shape[1] - 1),
+        names=design.names[:place] + design.names[place + 1 :],
+        recipe=None
+        if recipe is None
+        else replace(recipe, kept=recipe.kept[:place] + recipe.kept[place + 1 :]),
+        shards=shards,
+    )
 
 
 def without_columns(design: Design, simpler: Design, shards: Shards) -> Design:

@@ -30,27 +30,23 @@ from lmeformula.algebra.shared import (
     added,
     lay_out,
     lead_places,
-    weighted_products,
 )
 from lmeformula.arrays import Floats
 from lmeformula.design.absent import WITH_WORKERS, AbsentRows, elsewhere
-from lmeformula.design.design import TermBlock
 from lmeformula.family import Depths, Family, Slopes
 from lmeformula.family.own import Scale
+from lmeformula.likelihood.laplace import asked_rows as asked
 from lmeformula.likelihood.laplace.likelihood import Mode, Problem
 from lmeformula.likelihood.laplace.row_sums import (
     At,
     Deeper,
     Look,
-    RowsHere,
     Seen,
     Sloped,
     Weighted,
 )
-from lmeformula.likelihood.laplace.rows import derivatives_of, stacked_form
 from lmeformula.model.compile import Model
-from lmeformula.model.stack import stack
-from lmeformula.rows.parts import Part, Parts, Shards
+from lmeformula.rows.parts import Parts, Shards
 
 # What is held at a look, and has to be made again with it.
 OF_A_LOOK = ("products", "depths", "fixed", "leverages", "deeper", "along")
@@ -134,7 +130,7 @@ class SharedRows(NamedTuple):
     def in_beta(self, there: Seen) -> Floats:
         """See `RowSums`."""
         self._go_to(_place(there))
-        return added(self.shards.parts.ask(_in_beta, self.columns))
+        return added(self.shards.parts.ask(asked.in_beta, self.columns))
 
     def depths(self, there: Seen, own: Floats) -> Depths:
         """See `RowSums`; derivatives in own parameters are sums (f, 1) already."""
@@ -152,19 +148,19 @@ class SharedRows(NamedTuple):
         """See `RowSums`."""
         self._weighed(_weights(there.weights))
         rest, lead = self._cut(effects)
-        return self._gathered(self.shards.parts.ask(_through, rest, each=[lead]))
+        return self._gathered(self.shards.parts.ask(asked.through, rest, each=[lead]))
 
     def complete(self, there: Weighted, depths: Depths) -> tuple[Floats, Floats]:
         """See `RowSums`."""
         self.ready(there)
-        found = self.shards.parts.ask(_complete, self.columns)
+        found = self.shards.parts.ask(asked.complete, self.columns)
         return self._gathered([each for each, _ in found]), added(own for _, own in found)
 
     def deeper(self, there: Weighted, depths: Depths, leverages: Floats) -> tuple[Deeper, Floats]:
         """See `RowSums`."""
         self.ready(there)
         assert self.shards.held.get("leverages") is leverages
-        pulls = self._gathered(self.shards.parts.keep("deeper", _deeper))
+        pulls = self._gathered(self.shards.parts.keep("deeper", asked.deeper))
         found = Deeper(elsewhere(self.num_rows), elsewhere(self.num_rows))
         self.shards.held["deeper"] = found
         return found, pulls
@@ -174,7 +170,7 @@ class SharedRows(NamedTuple):
         self.ready(there)
         assert self.shards.held.get("deeper") is deeper
         rest, lead = self._cut(effects)
-        found = self.shards.parts.ask(_sloped, self.columns, rest, each=[lead])
+        found = self.shards.parts.ask(asked.sloped, self.columns, rest, each=[lead])
         nothing = elsewhere(self.num_rows)
         return Sloped(
             nothing,
@@ -190,7 +186,7 @@ class SharedRows(NamedTuple):
         rest, lead = self._cut(moves)
         other_rest, other_lead = self._cut(effects)
         self.shards.parts.keep(
-            "along", _directed, self.columns, rest, other_rest, each=[lead, other_lead]
+            "along", asked.directed, self.columns, rest, other_rest, each=[lead, other_lead]
         )
         found = elsewhere(self.num_rows, moves.shape[1])
         self.shards.held["along"] = found
@@ -202,7 +198,7 @@ class SharedRows(NamedTuple):
         """See `RowSums`."""
         self.ready(there)
         assert self.shards.held.get("along") is predictors
-        found = self.shards.parts.ask(_bent, own)
+        found = self.shards.parts.ask(asked.bent, own)
         return added(squares for squares, _ in found), added(by_own for _, by_own in found)
 
     def with_rows(self) -> SharedRows:
@@ -210,7 +206,7 @@ class SharedRows(NamedTuple):
         held = self.shards.held
         known = held.get("rows")
         if known is None or known.family is not self.rule.family or known.scale != self.rule.scale:
-            self.shards.parts.keep("rows", _rows, *self.rule)
+            self.shards.parts.keep("rows", asked.rows, *self.rule)
             held["rows"] = self.rule
             _forget(held, ("look", *OF_A_LOOK))
         return self
@@ -224,7 +220,7 @@ class SharedRows(NamedTuple):
         effects = apply_lambda(self.plan, place.at.lambdas, place.u)
         rest, lead = self._cut(effects)
         found = self.shards.parts.keep(
-            "look", _look, place.of.columns, place.at.beta, place.at.own, rest, each=[lead]
+            "look", asked.look, place.of.columns, place.at.beta, place.at.own, rest, each=[lead]
         )
         held["look"] = place
         _forget(held, OF_A_LOOK)
@@ -233,7 +229,7 @@ class SharedRows(NamedTuple):
 
     def _weigh(self, weights: Weights) -> list[tuple[Floats, tuple[Floats, ...]]]:
         self._go_to(weights.place)
-        told = self.shards.parts.keep("products", _weigh, weights.is_held)
+        told = self.shards.parts.keep("products", asked.weigh, weights.is_held)
         self.shards.held["products"] = weights
         _forget(self.shards.held, ("fixed", "leverages", "deeper"))
         return told
@@ -250,7 +246,7 @@ class SharedRows(NamedTuple):
         self._go_to(place)
         known = self.shards.held.get("depths")
         if known is None:
-            found = self.shards.parts.keep("depths", _depths, place.at.own)
+            found = self.shards.parts.keep("depths", asked.depths, place.at.own)
             known = added(own for own, _ in found), added(square for _, square in found)
             self.shards.held["depths"] = known
         own_each, own_own = known
@@ -284,9 +280,9 @@ def shared_rows(model: Model, shards: Shards) -> SharedRows:
     """What is asked of a model's rows in parts."""
     held, units = shards.held, tuple(map(float, model.units))
     if held.get("stack") != units:
-        sizes = shards.parts.keep("stack", _stacked, units)
+        sizes = shards.parts.keep("stack", asked.stacked, units)
         held["stack"], held["size"] = units, sum(sizes)
-        held["plan"] = lay_out(shards, _terms)
+        held["plan"] = lay_out(shards, asked.terms)
         _forget(held, ("Q", "rows", "look", *OF_A_LOOK))
     rule = Rule(model.family, model.space.own.scale)
     return SharedRows(shards, held["plan"], rule, held["size"])
@@ -296,13 +292,13 @@ def in_orthogonal_columns(rows: SharedRows) -> tuple[SharedRows, Floats]:
     """The same with the orthogonal columns Q of X = Q R, and R; see `Stack.orthogonal`."""
     shards, held = rows.shards, rows.shards.held
     if "Q" not in held:
-        corners = shards.parts.keep("Q", _orthogonal)
+        corners = shards.parts.keep("Q", asked.own_columns)
         mixed: list[Floats | None] = [None] * len(corners)
         R = corners[0]
         if len(corners) > 1:
             Q, R = orthogonal(np.concatenate(corners))
             mixed = list(np.split(Q, np.cumsum([len(corner) for corner in corners])[:-1]))
-        shards.parts.keep("mixed", _mixed, R, each=[mixed])
+        shards.parts.keep("mixed", asked.mixed, R, each=[mixed])
         held["Q"] = R
     return rows._replace(columns="Q"), held["Q"]
 
@@ -335,124 +331,3 @@ def _place(there: Seen) -> Place:
 def _weights(weights: Any) -> Weights:
     assert isinstance(weights, Weights)
     return weights
-
-
-# What follows is asked of parts.
-
-
-class _Weighted(NamedTuple):
-    """See `Weighted`."""
-
-    eta: Floats
-    rows: Slopes
-    weights: Floats
-
-
-def _stacked(part: Part, units: tuple[float, ...]) -> tuple[Any, int]:
-    found = stack(part.rows, np.array(units))
-    return found, len(found.offset)
-
-
-def _terms(part: Part) -> tuple[TermBlock, ...]:
-    terms: tuple[TermBlock, ...] = part.held["stack"].terms
-    return terms
-
-
-def _orthogonal(part: Part) -> tuple[Any, Floats]:
-    """Orthogonal columns that are the part's own, where weights leave any, and R."""
-    own = part.held["stack"]
-    if own.mixture.num_predictors > 1 or own.times is not None:
-        return None, own.triangle()
-    Q, R = orthogonal(own.X)
-    return Q, R
-
-
-def _mixed(part: Part, R: Floats, mixed: Floats | None) -> tuple[Floats, None]:
-    """The part's rows of the columns of all."""
-    own, Q = part.held["stack"], part.held["Q"]
-    if Q is None:
-        return np.asarray(np.linalg.solve(R.T, own.X.T).T, float), None
-    part.held["Q"] = None
-    return Q if mixed is None else Q @ mixed, None
-
-
-def _rows(part: Part, family: Family, scale: Scale) -> tuple[Any, None]:
-    own = part.held["stack"]
-    response = family.response(part.rows)
-    form = stacked_form(family, response, own.mixture, part.rows.frequency)
-    return derivatives_of(form, response, scale, own.mixture), None
-
-
-def _here(part: Part, columns: str) -> RowsHere:
-    own = part.held["stack"]
-    X = own.X if columns == "X" else part.held["mixed"]
-    return RowsHere(part.held["plan"], X, own.offset, part.held["rows"])
-
-
-def _there(part: Part) -> _Weighted:
-    look: Look = part.held["look"]
-    return _Weighted(look.eta, look.rows, part.held["weights"])
-
-
-def _joined(rest: Floats, lead: Floats) -> Floats:
-    return np.concatenate([lead, rest])
-
-
-def _look(
-    part: Part, columns: str, beta: Floats, own: Floats, rest: Floats, lead: Floats
-) -> tuple[Look, tuple[float, Floats]]:
-    here = _here(part, columns)
-    found = here.look_at(beta, _joined(rest, lead), own)
-    return found, (found.value, here.pulls(found))
-
-
-def _in_beta(part: Part, columns: str) -> Floats:
-    return _here(part, columns).in_beta(part.held["look"])
-
-
-def _weigh(part: Part, is_held: bool) -> tuple[Any, tuple[Floats, tuple[Floats, ...]]]:
-    here = _here(part, "X")
-    weights = here.weights(part.held["look"])
-    part.held["weights"] = here.held(weights) if is_held else weights
-    return weighted_products(part, part.held["weights"])
-
-
-def _depths(part: Part, own: Floats) -> tuple[Depths, tuple[Floats, Floats]]:
-    found = _here(part, "X").depths(part.held["look"], own)
-    return found, (found.own, found.own_own)
-
-
-def _through(part: Part, rest: Floats, lead: Floats) -> Floats:
-    return _here(part, "X").through(_there(part), _joined(rest, lead))
-
-
-def _complete(part: Part, columns: str) -> tuple[Floats, Floats]:
-    return _here(part, columns).complete(_there(part), part.held["depths"])
-
-
-def _deeper(part: Part) -> tuple[Deeper, Floats]:
-    return _here(part, "X").deeper(_there(part), part.held["depths"], part.held["leverages"])
-
-
-def _sloped(part: Part, columns: str, rest: Floats, lead: Floats) -> Sloped:
-    depths, deeper, effects = part.held["depths"], part.held["deeper"], _joined(rest, lead)
-    found = _here(part, columns).sloped(_there(part), depths, deeper, effects)
-    # Its rows stay here.
-    return found._replace(along=np.empty(0), slope=np.empty(0))
-
-
-def _directed(
-    part: Part,
-    columns: str,
-    rest: Floats,
-    other_rest: Floats,
-    lead: Floats,
-    other_lead: Floats,
-) -> tuple[Floats, None]:
-    moves, effects = _joined(rest, lead), _joined(other_rest, other_lead)
-    return _here(part, columns).directed(_there(part), moves, effects)[1], None
-
-
-def _bent(part: Part, own: Floats) -> tuple[Floats, Floats]:
-    depths, along = part.held["depths"], part.held["along"]
-    return _here(part, "X").bent(_there(part), depths, own, along)
