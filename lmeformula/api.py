@@ -242,8 +242,8 @@ def fit(
         the fit is the same, at the cost of those that are distinct. Where they are hardly alike they are left
         as they are; `fit.diagnostics` says which it was.
       cluster: a distributed.Client, with whose workers the rows stay while this process has parameters and
-        effects: of Gaussian models. A Dask data frame stays with the current client by default; False reads it
-        here.
+        effects: of Gaussian models, and of others by method="laplace". A Dask data frame stays with the current
+        client by default; False reads it here.
       dtype: "float64" or "float32" of Monte Carlo fits.
       priors: of parameters, each by what it is of: estimates are the posterior mode then, where likelihood
         times priors is highest, every parameter on its natural scale. "b" is all coefficients but intercepts,
