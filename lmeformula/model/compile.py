@@ -320,6 +320,8 @@ def _check_workers(
     what = "models with priors of parameters" if has_priors else ""
     if any(term.prior.has_df for term in design.terms):
         what = "effects by Student's t distribution"
+    elif any(term.meets for term in design.terms):
+        what = "effects of a known covariance"
     elif family.is_normal and sigma == 0.0:
         what = "models without a residual"
     if what:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import cache
 
 import dask.dataframe as dd
@@ -11,9 +12,11 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.design.partitions import design_of_partitions
+from lmeformula.rows import answering
+from lmeformula.rows.workers import Workers
 from tests.rows.cluster import cluster_of
 from tests.rows.several import Several, several
-from tests.rows.test_shards import Killing
+from tests.rows.test_faults import strike
 
 FORMULA = "{} ~ x + (1 + x | g) + (1 | h)"
 
@@ -155,7 +158,8 @@ def test_a_dask_frame_gives_the_answer_of_its_rows():
     np.testing.assert_allclose(found.predict(new), expected.predict(new), atol=1e-6)
 
 
-def test_a_worker_that_is_killed_is_made_good():
+def test_a_worker_that_is_killed_is_made_good(monkeypatch):
+    monkeypatch.setattr(answering, "LOOKS_AFTER", 0.5)
     formula, family, _ = CASES["one factor"]
     expected = designed("one factor")[2]
     with cluster_of(2, processes=True) as client:
@@ -164,8 +168,8 @@ def test_a_worker_that_is_killed_is_made_good():
             lf.parse(formula), frame, client, contrasts=None, weights=None, offset=None
         )
         assert made.shards is not None
-        parts = made.shards.parts
-        parts._all = Killing(parts, 100)
+        assert isinstance(made.shards.parts, Workers)
+        strike(made.shards.parts, signal.SIGKILL)
         found = over(made, family)
         assert_same(found, expected)
         assert "were read again on" in str(found.diagnostics)
