@@ -13,7 +13,7 @@ from lmeformula.em.types import Options, Problem
 from lmeformula.errors import ModelError
 from lmeformula.model.compile import Model
 from lmeformula.rows.machine import GIB
-from lmeformula.rows.parts import Part
+from lmeformula.rows.parts import Part, made_of
 from lmeformula.rows.workers import Workers
 
 # What a worker has of the rows at once, in sizes of the design: as they came, as its programs take them, and
@@ -49,7 +49,7 @@ class Chains:
                 hint=READ_HERE,
             )
         assert design.shards is not None
-        workers = design.shards.parts
+        workers = made_of(design.shards.parts)
         assert isinstance(workers, Workers)
         self._workers = workers
         self._memory = workers.memory()

@@ -125,17 +125,17 @@ class Within:
     def __init__(
         self, parts: Parts, name: str, function: Callable[..., Any], given: Sequence[Any]
     ) -> None:
-        self._parts, self._name = parts, name
+        self.of, self._name = parts, name
         parts.keep(name, _made, function, *given)
 
     def __len__(self) -> int:
-        return len(self._parts)
+        return len(self.of)
 
     def ask(
         self, function: Callable[..., Any], *given: Any, each: Sequence[Sequence[Any]] = ()
     ) -> list[Any]:
         """See `Parts`."""
-        return self._parts.ask(_ask_within, self._name, function, *given, each=each)
+        return self.of.ask(_ask_within, self._name, function, *given, each=each)
 
     def keep(
         self,
@@ -146,11 +146,18 @@ class Within:
     ) -> list[Any]:
         """See `Parts`."""
         place = f"{self._name}: {name}"
-        return self._parts.keep(place, _keep_within, self._name, name, function, *given, each=each)
+        return self.of.keep(place, _keep_within, self._name, name, function, *given, each=each)
 
     def report(self) -> tuple[str, ...]:
         """See `Parts`."""
-        return self._parts.report()
+        return self.of.report()
+
+
+def made_of(parts: Parts) -> Parts:
+    """The parts that others are made of in the end; themselves, where they are not made of others."""
+    while isinstance(parts, Within):
+        parts = parts.of
+    return parts
 
 
 def _made(part: Part, function: Callable[..., Any], *given: Any) -> tuple[Part, None]:

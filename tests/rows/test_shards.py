@@ -184,7 +184,11 @@ def _ordered(rows: np.ndarray) -> np.ndarray:
         ("y ~ f(x) + (1 | g)", {"functions": {"f": np.exp}}, "functions of your own"),
         ("y ~ x + (1 | g)", {"solver": "direct"}, "the direct solver"),
         ("y ~ x + (1 | g)", {"method": "mcem"}, "mcem is not fitted over the workers"),
-        ("h ~ x + (1 | g)", {"family": "poisson"}, "mcem is not fitted over the workers"),
+        (
+            "h ~ x + (1 | g)",
+            {"family": "poisson", "method": "mcem"},
+            "mcem is not fitted over the workers",
+        ),
         (
             "h ~ x + (1 | g)",
             {"family": "poisson", "method": "quadrature"},
