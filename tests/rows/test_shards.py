@@ -183,7 +183,7 @@ def _ordered(rows: np.ndarray) -> np.ndarray:
         ("y ~ x + (1 | g)", {"frequency": "h"}, "frequencies are not known"),
         ("y ~ f(x) + (1 | g)", {"functions": {"f": np.exp}}, "functions of your own"),
         ("y ~ x + (1 | g)", {"solver": "direct"}, "the direct solver"),
-        ("y ~ x + (1 | g)", {"method": "mcem"}, "mcem is not fitted over the workers"),
+        ("y ~ x + (1 | g)", {"method": "mcem"}, "needs all rows at each of them"),
         (
             "h ~ x + (1 | g)",
             {"family": "poisson", "method": "mcem"},
