@@ -187,7 +187,7 @@ def _ordered(rows: np.ndarray) -> np.ndarray:
         (
             "h ~ x + (1 | g)",
             {"family": "poisson", "method": "mcem"},
-            "mcem is not fitted over the workers",
+            "needs all rows at each of them",
         ),
         (
             "h ~ x + (1 | g)",
