@@ -50,7 +50,9 @@ class Outcome(enum.Enum):
         "A parameter ran away, with no maximum in sight. Simplify the random-effects terms, or look for groups "
         "whose responses are all alike."
     )
-    SAMPLED = "Sampled: the chains agree, and their draws are enough for means and 95 % intervals."
+    SAMPLED = (
+        "Converged: the chains agree, and their draws are enough for means and 95 % intervals."
+    )
     NOT_MIXED = (
         "The chains do not agree: these draws are not yet from the posterior distribution. Raise "
         "num_warmup and num_draws, give priors, or leave out what the data do not tell apart."

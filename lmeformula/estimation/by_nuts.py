@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from lmeformula.arrays import Floats
 from lmeformula.drawn import Draws, Effort
@@ -43,6 +44,8 @@ LEAST_EIGENVALUE = 0.02
 # The standard deviation, on the unconstrained scale, of what the start has no standard error of.
 UNKNOWN = 0.7
 STEP = 1e-4
+# By which the density may differ from the joint distribution's, of its size.
+ROUNDING = 1e-8
 
 
 def estimate_nuts(
@@ -130,9 +133,32 @@ def posterior_of(model: Model, start: FittedModel) -> Posterior:
         coordinates = Coordinates(model, inside)
         given = given_of(coordinates, modes)
     target = Target(coordinates, log_prior(coordinates))
+    _check(target, given, modes)
     root = np.linalg.cholesky(_spread(coordinates, start))
     metric = Metric(coordinates.start, root, np.ones(target.num_effects))
     return Posterior(target, given, metric)
+
+
+def _check(target: Target, given: Given, effects: tuple[Floats, ...]) -> None:
+    """Hold the density to that of the model's joint distribution, at the start.
+
+    Raises:
+      ModelError: where they differ: the model has what the density does not know of.
+    """
+    joint = target.coordinates.joint
+    # Where effects are zero, nothing of their distribution shows.
+    moved = [each + 0.3 * (1.0 + np.arange(each.size).reshape(each.shape) % 3) for each in effects]
+    parts = {
+        part: each if each.shape[1] > 1 else each[:, 0]
+        for part, each in zip(joint.names.values(), moved, strict=True)
+    }
+    known = float(joint.distribution.log_prob({**parts, joint.response: joint.observed}))
+    found = float(target.joint_log_prob([tf.constant(each) for each in moved], given))
+    if not abs(known - found) <= ROUNDING * max(1.0, abs(known)):
+        raise ModelError(
+            'method="nuts" does not draw effects of this model: their distribution is of another kind',
+            hint="Leave method out.",
+        )
 
 
 def _finite(model: Model, params: Params) -> Params:

@@ -189,3 +189,53 @@ def test_options_of_other_methods_are_told_apart():
         lf.fit("Reaction ~ 1 + (1 | Subject)", data, method="laplace", num_warmup=100)
     with pytest.raises(lf.ModelError, match="fewer"):
         lf.fit("Reaction ~ 1 + (1 | Subject)", data, method="nuts", num_draws=10_000_000)
+
+
+def test_the_density_is_held_to_the_joint_distribution(monkeypatch):
+    """A kind of effects that the density does not know of is refused, not drawn wrongly."""
+    from lmeformula.sampling.nuts.target import Target
+
+    true = Target.joint_log_prob
+    monkeypatch.setattr(Target, "joint_log_prob", lambda *given: true(*given) + 0.1)
+    data = lf.datasets.load("dyestuff")
+    with pytest.raises(lf.ModelError, match="of another kind"):
+        lf.fit("Yield ~ 1 + (1 | Batch)", data, method="nuts", progress=False)
+
+
+def test_counts_have_the_posterior_of_integrals_over_a_grid():
+    """Poisson counts in groups: effects by Gauss and Hermite's nodes, both parameters on a grid."""
+    random = np.random.default_rng(8)
+    groups, each = 12, 6
+    count = random.poisson(np.exp(0.4 + 0.7 * random.normal(size=groups))[:, None], (groups, each))
+    data = {"count": count.ravel(), "g": np.repeat(list("abcdefghijkl"), each)}
+    fit = lf.fit(
+        "count ~ 1 + (1 | g)",
+        data,
+        "poisson",
+        priors={"sd(g)": "half_student(3, 0, 1)"},
+        method="nuts",
+        num_draws=1000,
+        num_warmup=300,
+        seed=4,
+        progress=False,
+    )
+    beta, sd = np.linspace(-1.2, 2.0, 161), np.linspace(0.0, 4.0, 202)[1:]
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    eta = beta[:, None, None] + sd[None, :, None] * nodes
+    log_density = -2.0 * np.log1p(sd**2 / 3.0) + np.zeros((len(beta), 1))
+    for total in count.sum(axis=1):
+        rows = total * eta - each * np.exp(eta)
+        top = rows.max(axis=2, keepdims=True)
+        log_density += np.log((np.exp(rows - top) * weights).sum(axis=2)) + top[:, :, 0]
+    density = np.exp(log_density - log_density.max())
+    density /= density.sum()
+    table = fit.tidy()
+    for (_, row), values, chance in zip(
+        table.iterrows(), (beta, sd), (density.sum(axis=1), density.sum(axis=0)), strict=True
+    ):
+        mean = (values * chance).sum()
+        spread = np.sqrt(((values - mean) ** 2 * chance).sum())
+        assert abs(row["estimate"] - mean) < RARE * row["mc_error"]
+        error = spread * np.sqrt(2.0 / min(row["ess_tail"], row["ess_bulk"]))
+        assert abs(row["std_error"] - spread) < RARE * error
+    assert fit.converged

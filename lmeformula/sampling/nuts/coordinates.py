@@ -67,12 +67,12 @@ class Coordinates:
 
     Args:
       model: a model.
-      params: natural values, for which `start` stands.
+      params: natural values, for which `start` stands, and at which `joint` is.
     """
 
     def __init__(self, model: Model, params: Params) -> None:
         self.model, self.space = model, model.space
-        joint = build_joint(
+        self.joint = joint = build_joint(
             model.design,
             params,
             family=model.family,

@@ -15,7 +15,7 @@ non-centred; Betancourt, Girolami (2015), in Current Trends in Bayesian Methodol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -167,6 +167,24 @@ class Target:
         there = self.unwhitened(tf.transpose(w), metric, given)
         rows = given.counts[:, None] * self.log_likelihood(there, given)
         return there.value + self.prior(there.natural) + tf.reduce_sum(rows, axis=0)
+
+    def joint_log_prob(self, effects: Sequence[Tensor], given: Given) -> Tensor:
+        """The log density of effects (l, k) and rows at the coordinates' start, as the joint distribution's.
+
+        Nothing of the coordinates of effects is in it: it is what those must not change.
+        """
+        x = tf.constant(self.coordinates.start[:, None])
+        natural, _ = self.coordinates.natural(x)
+        value = tf.zeros([], x.dtype)
+        for term, b in zip(self.coordinates.terms, effects, strict=True):
+            factor = term.factor(natural)[0]
+            u = tf.linalg.triangular_solve(factor, tf.transpose(b))
+            logs = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factor)))
+            each = float(np.log(2.0 * np.pi)) * term.num_columns / 2.0 + logs
+            value += -0.5 * tf.reduce_sum(u * u) - each * tf.cast(tf.shape(b)[0], x.dtype)
+        there = Unwhitened(x, natural, tuple(b[:, :, None] for b in effects), value[None])
+        rows = given.counts[:, None] * self.log_likelihood(there, given)
+        return value + tf.reduce_sum(rows)
 
     @staticmethod
     def _log_prior_of(u: Tensor, df: Tensor | None) -> Tensor:
