@@ -103,7 +103,7 @@ def test_every_form_of_data():
 REFUSED = {
     "method": (
         {"method": "laplase"},
-        "method is 'laplase'\nChoose one of 'auto', 'exact', 'quadrature', 'laplace', 'mcem'.",
+        "method is 'laplase'\nChoose one of 'auto', 'exact', 'quadrature', 'laplace', 'mcem', 'nuts'.",
     ),
     "reml by mcem": (
         {"method": "mcem", "reml": True},
@@ -147,12 +147,10 @@ def test_strict_raises_with_the_fit():
     assert lf.estimate(model, strict=True).converged
 
 
-def test_progress_is_shown_on_standard_error_alone(capsys):
+def test_progress_is_shown_to_nobody_where_there_is_no_terminal(capsys):
     model = lf.compile(lf.design(FORMULA, frame()))
     lf.estimate(model, method="mcem", max_iterations=1)
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "sd(g)" in shown.err or "iteration" in shown.err.lower()
+    assert capsys.readouterr() == ("", "")
     lf.estimate(model, method="mcem", max_iterations=1, progress=False)
     assert capsys.readouterr().err == ""
 

@@ -286,6 +286,8 @@ REFUSED: dict[str, Callable[[lf.Fit], Any]] = {
 OF_THE_RUN = {
     *("ascent", "certificate", "diagnostics", "iterations", "resumed", "sampling", "seconds"),
     "summary",
+    # Of fits with curves, priors or draws, which those here have none of.
+    *("smooths", "priors", "has_priors", "log_prior", "log_posterior", "draws"),
     *("trace", "watched", "model", "plot", "of", "by_observation", "marginal", "export"),
     *("has_modes", "is_drawn", "is_exact", "is_factored", "resumed", "to_marginaleffects"),
 }

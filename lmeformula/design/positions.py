@@ -13,6 +13,7 @@ from lmeformula.design.labels import label
 from lmeformula.design.values import Column, Numbers
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression, RandomTerm
+from lmeformula.formula.kinds import KINDS
 
 # Whether a singular covariance is the only one with its likelihood takes the fourth power of these in memory.
 MOST_POSITIONS = 100
@@ -51,12 +52,12 @@ def at_positions(
     place = place.reshape(-1)
     if known is None:
         positions = found
-        if term.covariance.kind == "mat" and len(np.unique(pdist(found).round(12))) < 2:
+        if len(np.unique(pdist(found).round(12))) < KINDS[term.covariance.kind].least_distances > 1:
             raise FormulaDataError(
                 f"all positions of {', '.join(names)} are equally far apart, which says nothing of how "
-                "smooth a field is",
+                f"smooth a field is, and {term.covariance.kind}() estimates that",
                 span=term.span,
-                hint="mat() needs distances that differ; exp() has no smoothness.",
+                hint="exp(0 + x | g) has no smoothness.",
             )
         if len(positions) > MOST_POSITIONS:
             raise FormulaDataError(

@@ -55,11 +55,11 @@ class Outcome(enum.Enum):
     )
     NOT_MIXED = (
         "The chains do not agree: these draws are not yet from the posterior distribution. Raise "
-        "num_warmup and num_draws, give priors, or leave out what the data do not tell apart."
+        "num_warmup and num_draws, or give priors."
     )
     DIVERGENT = (
         "Some transitions diverged: the draws may miss a part of the posterior distribution. Raise "
-        "target_acceptance to 0.95 or 0.99, or give tighter priors of the standard deviations."
+        "target_acceptance to 0.95, or give tighter priors."
     )
     FEW_DRAWS = "The chains agree, but draws are too few for tails to be read off. Raise num_draws."
     INTERRUPTED = "Interrupted by the user: these are the estimates of the last whole iteration."

@@ -22,6 +22,7 @@ class Kind(NamedTuple):
       has_positions: whether what stands before the bar are the coordinates of positions, and its columns are
         those that occur.
       most_coordinates: how many there may be; None for any number.
+      least_distances: between positions, how many that differ tell its parameters apart.
       is_coded_by_margins: whether factors before the bar are coded as in `diag`, where each column has a
         variance of its own; the span of the columns is the same.
     """
@@ -35,6 +36,7 @@ class Kind(NamedTuple):
     is_over_time: bool = False
     has_positions: bool = False
     most_coordinates: int | None = None
+    least_distances: int = 1
     is_coded_by_margins: bool = True
 
     @property
@@ -151,6 +153,7 @@ KINDS: dict[str, Kind] = {
             lambda homogeneous: counted(homogeneous, 2),
             lambda index: rf"M_{{\nu_{{{index}}}}}(d_{{rs}} / \lambda_{{{index}}})",
             has_positions=True,
+            least_distances=2,
         ),
     )
 }

@@ -176,6 +176,7 @@ def generalised_inverse(information: Floats, tolerance: float) -> Floats:
     diagonal = np.diag(information)
     root = np.sqrt(np.where(diagonal > 0.0, diagonal, np.inf))
     values, vectors = np.linalg.eigh(information / np.outer(root, root))
-    inverse = np.where(values > tolerance * max(values.max(), 0.0), 1.0 / values, 0.0)
+    has_some = values > tolerance * max(values.max(), 0.0)
+    inverse = np.where(has_some, 1.0 / np.where(has_some, values, 1.0), 0.0)
     spread = (vectors * inverse) @ vectors.T
     return np.asarray(spread / np.outer(root, root))

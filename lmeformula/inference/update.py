@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @kinds.takes(
     formula=kinds.texts,
     contrasts=unless_kept(kinds.optional(kinds.mapping)),
+    covariances=unless_kept(kinds.optional(kinds.mapping)),
     priors=unless_kept(check_given),
     functions=unless_kept(kinds.optional(kinds.functions)),
     method=unless_kept(kinds.one_of(*METHODS)),

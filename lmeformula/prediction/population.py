@@ -230,22 +230,22 @@ def population_rows(design: Design, newdata: object, offset: object = None) -> N
     return replace(rows, X=np.column_stack([rows.X, *curves]), names=design.names, terms=())
 
 
-def curve_freedom(fit: FittedModel, seen: FittedModel, base: Freedom) -> Freedom:
+def curve_freedom(fit: FittedModel, seen: FittedModel, plain: Freedom) -> Freedom:
     """Degrees of freedom of combinations of the fixed effects of a fit and of its curves.
 
     Args:
       fit: a fitted model.
       seen: the same `with_fixed_curves`.
-      base: those of its fixed effects.
+      plain: those of its fixed effects.
     """
     if seen is fit:
-        return base
+        return plain
     names = list(seen.model.design.names)
     fixed = np.array([names.index(name) for name in fit.model.design.names], int)
     vcov = np.array(seen.fixed_vcov)
-    vcov[np.ix_(fixed, fixed)] = base.vcov
+    vcov[np.ix_(fixed, fixed)] = plain.vcov
     residual = np.inf
-    if base.name != "none":
+    if plain.name != "none":
         spread = normal_posterior_of(fit).covariances(fit.model.design)[:, 0, 0]
         residual = fit.nobs - float(row_precisions(fit) @ spread)
-    return CurveFreedom(base, vcov, fixed, residual)
+    return CurveFreedom(plain, vcov, fixed, residual)

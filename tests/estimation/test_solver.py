@@ -18,7 +18,9 @@ from lmeformula.rows.machine import GIB, machine_memory
 
 def model(n: int, *terms: tuple[int, int]) -> SimpleNamespace:
     """Something with the sizes of a model of one predictor: rows, and (levels, columns) of each term."""
-    blocks = [SimpleNamespace(levels=range(levels), columns=range(k)) for levels, k in terms]
+    blocks = [
+        SimpleNamespace(levels=range(levels), columns=range(k), meets=False) for levels, k in terms
+    ]
     return SimpleNamespace(design=SimpleNamespace(n=n, terms=blocks, num_predictors=1, shards=None))
 
 

@@ -34,7 +34,7 @@ def chosen(formulas: Any, family: Any, *, own: tuple[float, ...] = (), **changes
     """A fit with these parameters, as far as shares of the variance read it."""
     model = lf.compile(lf.design(formulas, data()), family)
     values = {"beta": BETA, "covariances": (LINKED,)} | changes
-    made = SimpleNamespace(model=model, params=Params(own=np.array(own), **values))
+    made = SimpleNamespace(model=model, draws=None, params=Params(own=np.array(own), **values))
     made.by_observation = made
     return made
 

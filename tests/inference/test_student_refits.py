@@ -97,7 +97,7 @@ def test_intervals_may_end_at_infinite_degrees_of_freedom(monkeypatch):
     values[:, 3] = np.linspace(2.0, 12.0, 100)
     values[90:, 3] = np.inf
     found = Bootstrap(fit.param_names, values, 0, False)
-    monkeypatch.setattr(refits, "bootstrap", lambda fit, num_refits, seed: found)
+    monkeypatch.setattr(refits, "bootstrap", lambda fit, num_refits, seed, **more: found)
     frame = bootstrap_intervals(fit, level=0.9, num_refits=100).set_index("parameter")
     assert frame.loc["df(g)", "upper"] == np.inf
     assert frame.loc["df(g)", "lower"] == pytest.approx(np.quantile(values[:, 3], 0.05))

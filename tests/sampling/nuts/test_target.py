@@ -113,7 +113,9 @@ def test_coordinates_and_the_parameters_of_the_space_are_the_same(name):
     for place, each in enumerate(psi):
         for term, factor in zip(target.coordinates.terms, model.space.factors(each), strict=True):
             assert term.factor(natural)[place].numpy() == pytest.approx(factor, abs=1e-9)
-        own = [value.numpy()[place] for value in target.coordinates.own_values(tf.constant(x.T))]
+        values = target.coordinates.own_values(tf.constant(x.T))
+        # A parameter that is fixed has one value for all places.
+        own = [np.broadcast_to(value.numpy(), len(psi))[place] for value in values]
         assert own == pytest.approx(model.space.family_values(each).tolist())
 
 
