@@ -21,7 +21,7 @@ CASES = [
     ("y ~ xx + Log(x) + (1 | gg)", ["xx", "Log", "gg"]),
     ("Y ~ log(xx + lo(a)) + (z | g)", ["Y", "xx", "lo", "z"]),
     ("y ~ xx + I(xx^2) + offset(w) + (xx | g:h)", ["xx", "w", "h"]),
-    ("y ~ s(q) + (1 | h)", ["q"]),
+    ("y ~ s(q) + (1 | h)", ["q", "h"]),
     ("y ~ pi*x + T + (1 | g)", ["pi", "T"]),
 ]
 

@@ -427,7 +427,8 @@ def test_every_field_of_every_record_is_stored() -> None:
     assert {Recipe, fields.of_one} <= kinds
     # Designs of several predictors are stored one by one, and put together again.
     # And terms are those of groups, whose role is the default one.
-    put_together = {TermBlock: {"predictors", "role"}}
+    # A design with curves as columns is made again of the one that is stored.
+    put_together = {TermBlock: {"predictors", "role"}, Recipe: {"penalised"}}
     for make, names in records():
         if make is fields.of_one:
             kept = (names - {"offset"}) | {"offsets", "side_by_side", "given"}
@@ -437,7 +438,9 @@ def test_every_field_of_every_record_is_stored() -> None:
         assert names | put_together.get(make, set()) == names_of(make), make
     assert names_of(Fit) == {*fields.FIT, "model"}, "give the new field a line in store/fields.py"
     # The estimates that a fit's model has are the fit's, which gives them to it; where it started is over.
-    assert names_of(Model) - {"estimates", "known_start"} == {"design", "family", "space", "dtype"}
+    assert names_of(Model) - {"estimates", "known_start"} == {
+        *("design", "family", "space", "dtype", "priors"),
+    }
     # Of the space the first two follow from the design, and the last one from the sigma that is held.
     space = {"fixed_names", "terms", "own", "has_no_residual"}
     assert names_of(type(fitted("exact").model.space)) == space
