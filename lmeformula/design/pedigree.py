@@ -50,6 +50,7 @@ def pedigree(frame: Any, id: str = "id", sire: str = "sire", dam: str = "dam") -
       (('a', 'b', 'c', 'd'), [0.0, 0.0, 0.0, 0.25])
       >>> found.matrix.toarray().round(3)[-1].tolist()
       [-1.0, 0.0, -1.0, 2.0]
+
     References:
       Henderson (1976), Biometrics 32, 69-83; Quaas (1976), Biometrics 32, 949-953.
     """

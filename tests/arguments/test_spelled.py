@@ -62,7 +62,7 @@ ELSEWHERE = [
     ("subset", [True], r"rows alone"),
     ("na_action", "omit", r"left out"),
     ("control", {}, r"max_iterations"),
-    ("prior", {}, r"maximum likelihood"),
+    ("prior", {}, r"priors="),
 ]
 
 
