@@ -14,6 +14,7 @@ from lmeformula.algebra.eliminated import Eliminated, eliminate
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.precision import ByModes, Columns
 from lmeformula.algebra.probes import (
+    BATCH,
     Probed,
     Sides,
     estimate_blocks,
@@ -189,13 +190,14 @@ class ProbedFactor(ByModes):
         for sides in self.sides:
             if sides.probes is not None:
                 batches.setdefault(sides.probes.start, []).append(self._pair(1.0, sides))
-        for start in sorted(batches):
-            for number in range(batches[start][0].right.shape[1]):
-                one = slice(number, number + 1)
-                alone = [
-                    Pair(1.0, each.right[:, one], each.left[:, one]) for each in batches[start]
-                ]
-                yield products.leverages(self._apart, self._fixed_pairs, alone)
+        for number in range(self.num_probes):
+            # Of terms that are all worked out probes say nothing: each has the same leverages.
+            start = number - number % BATCH
+            one = slice(number - start, number - start + 1)
+            alone = [
+                Pair(1.0, each.right[:, one], each.left[:, one]) for each in batches.get(start, ())
+            ]
+            yield products.leverages(self._apart, self._fixed_pairs, alone)
 
     def _pair(self, share: float, sides: Sides) -> Pair:
         """What rows read of sides: Lambda L^-T (0, c) and Lambda L^-T (0, (A^-1 - I) c)."""

@@ -153,7 +153,7 @@ def scores_by_probe(
 ) -> Floats:
     """(m, d) the gradient of the approximation in psi by each probe, whose mean is that of `found`."""
     factor = _factor(found)
-    scores = np.empty((factor.num_probes, space.size))
+    scores = np.full((factor.num_probes, space.size), np.nan)
     for number, leverages in enumerate(factor.leverages_by_probe()):
         traces = tuple(each[number] for each in factor.probed.each)
         alone = assemble(
