@@ -34,7 +34,10 @@ def chosen(formulas: Any, family: Any, *, own: tuple[float, ...] = (), **changes
     """A fit with these parameters, as far as shares of the variance read it."""
     model = lf.compile(lf.design(formulas, data()), family)
     values = {"beta": BETA, "covariances": (LINKED,)} | changes
-    made = SimpleNamespace(model=model, draws=None, params=Params(own=np.array(own), **values))
+    params = Params(own=np.array(own), **values)
+    # No term is a curve of the population, of which the effects are read.
+    modes = (None,) * len(model.design.terms)
+    made = SimpleNamespace(model=model, draws=None, modes=modes, params=params)
     made.by_observation = made
     return made
 
