@@ -292,7 +292,7 @@ OF_THE_RUN = {
     *("has_modes", "is_drawn", "is_exact", "is_factored", "resumed", "to_marginaleffects"),
 }
 PLOTS = ("calibration", "effects", "histogram", "ppc", "qq", "residuals")
-PLOTS_OF_THE_RUN = {"convergence", "trace", "correlation"}
+PLOTS_OF_THE_RUN = {"convergence", "trace", "correlation", "smooth"}
 
 
 def kinds_of_residuals(fit: lf.Fit) -> list[str]:

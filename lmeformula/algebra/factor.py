@@ -32,6 +32,7 @@ from lmeformula.algebra.lambdas import (
     scalar_factors,
     scale_both,
     scaled_schur,
+    slopes_of_traces,
     triangular_solved,
 )
 from lmeformula.algebra.precision import ByModes, Columns, OuterTraces
@@ -153,18 +154,8 @@ class Factor(ByModes):
         return tuple(blocks)
 
     def log_det_slopes(self) -> tuple[Floats, ...]:
-        """d log |M| / 2 d Lambda: (k, k) of each term.
-
-        It is Lambda^-T (l I - sum of the diagonal blocks of M^-1), which loses digits only where Lambda is
-        nearly singular; the optimiser keeps its diagonal away from zero by more than that.
-        """
-        found = []
-        for (levels, k), factor, traces in zip(
-            self.plan.sizes, self.lambdas, self.inverse_traces(), strict=True
-        ):
-            missing = levels * np.eye(k) - traces
-            found.append(triangular_solved(factor, missing, transpose=True))
-        return tuple(found)
+        """d log |M| / 2 d Lambda: (k, k) of each term."""
+        return slopes_of_traces(self.plan, self.lambdas, self.inverse_traces())
 
     def log_det_slopes_each(self) -> tuple[Floats, ...]:
         """The same as (1, k, k): what one probe says where nothing is left to chance."""

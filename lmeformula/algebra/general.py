@@ -1,11 +1,12 @@
 """M where levels of a term meet one another: they are related, or a row has several of them.
 
 Nothing is block diagonal then. With few effects M is one dense matrix, as here; with many, whose precision is
-sparse, `sparse.py` has it. The effects are independent ones u: those of related levels are B u.
+sparse, `sparse_factor.py` has it. The effects are independent ones u: those of related levels are B u.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Self
@@ -20,6 +21,7 @@ from lmeformula.algebra.memory import check_dense
 from lmeformula.algebra.precision import ByModes, Columns, OuterTraces
 from lmeformula.algebra.small import trace_products
 from lmeformula.arrays import Floats, Places
+from lmeformula.design.relation import Relation
 
 
 class Whole(NamedTuple):
@@ -135,21 +137,19 @@ def find_general(plan: Layout) -> General:
 
 def inward(plan: Layout, columns: Floats) -> Floats:
     """B' of each term times columns (q, m)."""
-    found = columns
-    for j, relation in enumerate(plan.relations):
-        if relation is not None:
-            found = found.copy() if found is columns else found
-            found[plan.place(j)] = relation.inward(found[plan.place(j)])
-    return found
+    return _related(plan, columns, Relation.inward)
 
 
 def outward(plan: Layout, columns: Floats) -> Floats:
     """B of each term times columns (q, m)."""
-    found = columns
+    return _related(plan, columns, Relation.outward)
+
+
+def _related(plan: Layout, columns: Floats, times: Callable[[Relation, Floats], Floats]) -> Floats:
+    found = columns.copy()
     for j, relation in enumerate(plan.relations):
         if relation is not None:
-            found = found.copy() if found is columns else found
-            found[plan.place(j)] = relation.outward(found[plan.place(j)])
+            found[plan.place(j)] = times(relation, found[plan.place(j)])
     return found
 
 

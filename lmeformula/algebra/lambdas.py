@@ -99,3 +99,17 @@ def times_lambda(factor: Floats, columns: Floats) -> Floats:
         return np.asarray(factor[0, 0] * columns)
     parts = columns.reshape(len(columns) // k, k, -1)
     return np.asarray((factor @ parts).reshape(columns.shape))
+
+
+def slopes_of_traces(
+    plan: Layout, lambdas: tuple[Floats, ...], traces: tuple[Floats, ...]
+) -> tuple[Floats, ...]:
+    """d log |M| / 2 d Lambda (k, k) of each term, from the traces (k, k) of M^-1 over its levels.
+
+    It is Lambda^-T (l I - sum of the diagonal blocks of M^-1), which loses digits only where Lambda is nearly
+    singular; the optimiser keeps its diagonal away from zero by more than that.
+    """
+    return tuple(
+        triangular_solved(factor, levels * np.eye(k) - own, transpose=True)
+        for (levels, k), factor, own in zip(plan.sizes, lambdas, traces, strict=True)
+    )

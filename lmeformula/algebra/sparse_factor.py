@@ -13,14 +13,15 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import splu, spsolve_triangular
+from scipy.sparse.linalg import spsolve_triangular
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.general import Reads, inward, outward, reads_of
-from lmeformula.algebra.lambdas import apply_lambda, triangular_solved
+from lmeformula.algebra.lambdas import apply_lambda, slopes_of_traces
 from lmeformula.algebra.precision import ByModes, Columns, OuterTraces
 from lmeformula.algebra.selected import Selected, Symbolic, find_symbolic, selected_inverse
 from lmeformula.arrays import Floats, Places
+from lmeformula.design.relation import symmetric_factor
 
 # Rows that are solved for at a time.
 AT_A_TIME = 256
@@ -143,19 +144,10 @@ class SparseWhole(NamedTuple):
         spread = sp.csc_array(sp.block_diag(parts, format="csc"))
         N = spread.T @ self.matrix @ spread + arrangement.precision
         permuted = sp.csc_array(sp.csr_array(N)[symbolic.order].tocsc()[:, symbolic.order])
-        try:
-            solver = splu(
-                permuted,
-                permc_spec="NATURAL",
-                diag_pivot_thresh=0.0,
-                options={"SymmetricMode": True},
-            )
-        except RuntimeError:
-            raise np.linalg.LinAlgError("M is singular") from None
-        pivots = solver.U.diagonal()
-        if not (pivots > 0.0).all() or not np.array_equal(solver.perm_r, solver.perm_c):
+        solver = symmetric_factor(permuted, "NATURAL")
+        if solver is None:
             raise np.linalg.LinAlgError("M is not positive definite")
-        return SparseFactor(plan, self, lambdas, solver, pivots)
+        return SparseFactor(plan, self, lambdas, solver, solver.U.diagonal())
 
 
 def _in_place(plan: Layout) -> list[int]:
@@ -273,13 +265,7 @@ class SparseFactor(ByModes):
 
     def log_det_slopes(self) -> tuple[Floats, ...]:
         """d log |M| / 2 d Lambda: (k, k) of each term."""
-        found = []
-        for (levels, k), factor, traces in zip(
-            self.plan.sizes, self.lambdas, self.inverse_traces(), strict=True
-        ):
-            missing = levels * np.eye(k) - traces
-            found.append(triangular_solved(factor, missing, transpose=True))
-        return tuple(found)
+        return slopes_of_traces(self.plan, self.lambdas, self.inverse_traces())
 
     def log_det_slopes_each(self) -> tuple[Floats, ...]:
         """The same as (1, k, k): nothing is left to chance."""

@@ -68,7 +68,6 @@ class Decaying:
     def _factor(self, sine: float, cosine: float) -> Floats:
         """L with L L' = R, and its derivatives in the angle t by those of R: rho is the square of sin t."""
         E = self.exponents
-        k = len(E)
         size = abs(sine)
         with np.errstate(divide="ignore", invalid="ignore"):
             R = np.where(E > 0.0, size ** (2.0 * E), 1.0)
@@ -79,11 +78,8 @@ class Decaying:
                 0.0,
             )
         first = first if sine >= 0.0 else -first
-        factor = np.linalg.cholesky((R + NUGGET * np.eye(k)) / (1.0 + NUGGET))
-        inverse = lapack.dtrtri(factor, lower=1)[0]
-        one = half(inverse @ first @ inverse.T)
-        two = half(inverse @ second @ inverse.T - 2.0 * one @ one.T)
-        return np.array([factor, factor @ one, factor @ two])
+        factor, one, two = smooth_factor(R, first[None], second[None, None])
+        return np.array([factor, one[0], two[0, 0]])
 
     def correlation_of(self, correlations: Floats) -> float:
         known = np.isfinite(correlations) & (self.exponents > 0.0)
@@ -158,7 +154,30 @@ class _Nearness(OneAngle):
         return np.array([FIRST])
 
 
-def half(matrix: Floats) -> Floats:
+def smooth_factor(
+    correlations: Floats, first: Floats, second: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """The Cholesky factor (k, k) of correlations, and its derivatives, from theirs.
+
+    Args:
+      correlations: (k, k).
+      first: (a, k, k) their derivatives.
+      second: (a, a, k, k) their second ones.
+    Returns:
+      The factor, its first (a, k, k) and its second derivatives (a, a, k, k).
+    """
+    one = np.eye(len(correlations))
+    factor = np.linalg.cholesky((correlations + NUGGET * one) / (1.0 + NUGGET))
+    inverse = lapack.dtrtri(factor, lower=1)[0]
+    once = [_half(inverse @ each @ inverse.T) for each in first]
+    twice = np.empty_like(second)
+    for i, j in np.ndindex(second.shape[:2]):
+        both = once[i] @ once[j].T
+        twice[i, j] = _half(inverse @ second[i, j] @ inverse.T - (both + both.T))
+    return np.asarray(factor), np.asarray(factor @ np.array(once)), np.asarray(factor @ twice)
+
+
+def _half(matrix: Floats) -> Floats:
     """The lower triangle, with half of the diagonal."""
     found = np.tril(matrix)
     k = len(found)

@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 import scipy.special
-from scipy.linalg import lapack
 from scipy.spatial.distance import cdist
 
 from lmeformula.arrays import Floats, Ints, Mask, Tensor
-from lmeformula.covariance.decaying import FIRST, NEXT_TO, NUGGET, ROUNDING, half
+from lmeformula.covariance.decaying import FIRST, NEXT_TO, NUGGET, ROUNDING, smooth_factor
 from lmeformula.covariance.one_correlation import LARGEST_LOGIT
 from lmeformula.covariance.several_angles import SeveralAngles
 from lmeformula.covariance.structure import Correlations
@@ -255,19 +254,7 @@ class MaternAngles:
             ends = [self._matrices(angles + side * step)[1] for side in (1.0, -1.0)]
             second[place] = (ends[0] - ends[1]) / (2.0 * BEND)
         second = 0.5 * (second + second.swapaxes(0, 1))
-        k = len(correlations)
-        factor = np.linalg.cholesky((correlations + NUGGET * np.eye(k)) / (1.0 + NUGGET))
-        inverse = lapack.dtrtri(factor, lower=1)[0]
-        one = [half(inverse @ each @ inverse.T) for each in first]
-        two = [
-            [
-                half(inverse @ second[i, j] @ inverse.T - one[i] @ one[j].T - one[j] @ one[i].T)
-                for j in range(2)
-            ]
-            for i in range(2)
-        ]
-        changes = np.asarray(factor @ np.array(two), float)
-        return np.asarray(factor, float), np.asarray(factor @ np.array(one)), changes
+        return smooth_factor(correlations, first, second)
 
     def _matrices(self, angles: Floats) -> tuple[Floats, Floats]:
         """(k, k) correlations, and (2, k, k) their derivatives in the angles."""
@@ -313,8 +300,8 @@ def log_distance(share: float, left: float, smoothness: float) -> float:
     """log x at which the correlation is `share` = 1 - `left`, by Newton's method on log(-log F).
 
     Example:
-      >>> round(log_distance(np.exp(-2.0), 1.0 - np.exp(-2.0), 0.5), 12) == round(np.log(2.0), 12)
-      True
+      >>> float(np.exp(log_distance(np.exp(-2.0), 1.0 - np.exp(-2.0), 0.5)).round(12))
+      2.0
     """
     target = np.log(-np.log(share) if share < 0.5 else -np.log1p(-left))
     # Near to what it is: of small distances a power of x, of large ones x itself.

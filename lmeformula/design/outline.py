@@ -10,7 +10,7 @@ import numpy as np
 from lmeformula.design.absent import has_rows
 from lmeformula.design.design import Design
 from lmeformula.design.given import NOTHING
-from lmeformula.design.select import select_rows
+from lmeformula.design.select import select_rows, stacked_terms
 from lmeformula.rows.parts import Part
 
 # Rows that are read where all rows are with workers; of fewer, all are.
@@ -65,14 +65,7 @@ def _together(design: Design, some: list[Design]) -> Design:
         blocks = [each for each in responses if each is not None]
         values = joined([each.values for each in blocks])
         response = replace(response, values=values, trials=joined([e.trials for e in blocks]))
-    terms = tuple(
-        replace(
-            term,
-            values=joined([each.terms[j].values for each in some]),
-            index=joined([each.terms[j].index for each in some]),
-        )
-        for j, term in enumerate(design.terms)
-    )
+    terms = stacked_terms(design.terms, [each.terms for each in some])
     X = joined([each.X for each in some])
     return replace(
         design,

@@ -17,7 +17,7 @@ from lmeformula.design.evaluate import Memory, Scope
 from lmeformula.design.frame import Frame, column_of, open_frame
 from lmeformula.design.observed import Observed, cells_of
 from lmeformula.design.rebuild import rebuild
-from lmeformula.design.select import select_rows
+from lmeformula.design.select import select_rows, stacked_terms
 from lmeformula.design.shards import of_levels
 from lmeformula.design.values import Categories, Column, Numbers, sorted_codes, take
 from lmeformula.design.variables import complete_rows, evaluate_formula, group_columns
@@ -209,14 +209,7 @@ def put_together(design: Design, kept: Ints, lead: int, levels: slice, *rows: Ne
         values=joined([each.values for each in responses]),
         trials=joined(trials) if trials else None,
     )
-    terms = tuple(
-        replace(
-            term,
-            values=joined([each.terms[j].values for each in rows]),
-            index=joined([each.terms[j].index for each in rows]),
-        )
-        for j, term in enumerate(design.terms)
-    )
+    terms = stacked_terms(design.terms, [each.terms for each in rows])
     X = joined([each.X for each in rows])[:, kept]
     whole = replace(
         design,

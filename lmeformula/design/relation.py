@@ -191,20 +191,30 @@ def _factored(matrix: sp.csc_array, what: str) -> tuple[sp.csc_array, Ints]:
         hint="A covariance has an inverse where no level is determined by others. Of a covariance matrix that "
         "has none give the matrix itself.",
     )
+    found = symmetric_factor(matrix, "MMD_AT_PLUS_A")
+    if found is None:
+        raise refused
+    triangle = sp.csc_array(sp.diags_array(1.0 / np.sqrt(found.U.diagonal())) @ found.U)
+    return triangle, np.argsort(found.perm_c)
+
+
+def symmetric_factor(matrix: sp.csc_array, order: str) -> Any:
+    """SuperLU's factor of a symmetric matrix with the pivots on its diagonal.
+
+    Args:
+      matrix: sparse.
+      order: as SuperLU's `permc_spec`.
+    Returns:
+      The factor; None of a matrix that is not positive definite.
+    """
     try:
         found = splu(
-            matrix,
-            permc_spec="MMD_AT_PLUS_A",
-            diag_pivot_thresh=0.0,
-            options={"SymmetricMode": True},
+            matrix, permc_spec=order, diag_pivot_thresh=0.0, options={"SymmetricMode": True}
         )
     except RuntimeError:
-        raise refused from None
-    diagonal = found.U.diagonal()
-    if not (np.array_equal(found.perm_r, found.perm_c) and (diagonal > 0.0).all()):
-        raise refused
-    triangle = sp.csc_array(sp.diags_array(1.0 / np.sqrt(diagonal)) @ found.U)
-    return triangle, np.argsort(found.perm_c)
+        return None
+    is_definite = (found.U.diagonal() > 0.0).all()
+    return found if is_definite and np.array_equal(found.perm_r, found.perm_c) else None
 
 
 def relation(name: str, given: Any) -> Relation:

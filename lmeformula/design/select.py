@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
 from lmeformula.arrays import Ints
-from lmeformula.design.design import Design, NewRows
+from lmeformula.design.design import Design, NewRows, TermBlock
 
 SomeRows = TypeVar("SomeRows", bound=Design | NewRows)
 
@@ -50,3 +51,17 @@ def select_rows(design: SomeRows, places: Ints | slice) -> SomeRows:
         frequency = None if some.frequency is None else some.frequency[places]
         some = replace(some, side_by_side=tuple(each), frequency=frequency)
     return some
+
+
+def stacked_terms(
+    terms: tuple[TermBlock, ...], parts: Sequence[tuple[TermBlock, ...]]
+) -> tuple[TermBlock, ...]:
+    """Terms with the rows of several parts, one after the other."""
+    return tuple(
+        replace(
+            term,
+            values=np.concatenate([each[j].values for each in parts]),
+            index=np.concatenate([each[j].index for each in parts]),
+        )
+        for j, term in enumerate(terms)
+    )

@@ -49,6 +49,17 @@ def joined(formula: Formula, predictors: tuple[LinearPredictor, ...]) -> Design:
     )
 
 
+def joined_again(design: Design, predictors: tuple[LinearPredictor, ...]) -> Design:
+    """Put changed designs of a design's linear predictors side by side, on its rows."""
+    return replace(
+        joined(design.formula, predictors),
+        response=design.response,
+        weights=design.weights,
+        frequency=design.frequency,
+        given=design.given,
+    )
+
+
 def joined_rows(design: Design, rows: Sequence[NewRows]) -> NewRows:
     """Put new rows of several predictors side by side, each on those that are complete in all.
 

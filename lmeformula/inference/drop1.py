@@ -15,7 +15,7 @@ from lmeformula.arrays import Floats
 from lmeformula.design.design import Design, recipe_of
 from lmeformula.design.fixed import independent_columns
 from lmeformula.design.labels import label
-from lmeformula.design.side_by_side import joined
+from lmeformula.design.side_by_side import joined_again
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
@@ -219,14 +219,7 @@ def _narrow(fit: FittedModel, model: Reduced) -> Design:
         replace(each, design=_narrowed(each.design, model)) if k == reduced.number else each
         for k, each in enumerate(design.predictors)
     )
-    made = joined(design.formula, predictors)
-    return replace(
-        made,
-        response=design.response,
-        weights=design.weights,
-        frequency=design.frequency,
-        given=design.given,
-    )
+    return joined_again(design, predictors)
 
 
 def _narrowed(design: Design, model: Reduced) -> Design:

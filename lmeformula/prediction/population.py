@@ -14,9 +14,9 @@ import numpy as np
 
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.arrays import Floats, Ints
-from lmeformula.design.design import Design, LinearPredictor, NewRows
+from lmeformula.design.design import Design, NewRows
 from lmeformula.design.rebuild import rebuild
-from lmeformula.design.side_by_side import columns_of_terms, joined
+from lmeformula.design.side_by_side import columns_of_terms, joined_again
 from lmeformula.fit import FittedModel
 from lmeformula.model.params import param_space
 from lmeformula.prediction.freedom import Freedom, FTest, wald_statistic
@@ -103,7 +103,7 @@ def with_fixed_curves(fit: FittedModel) -> FittedModel:
         order.append(np.flatnonzero(of_columns == number))
         order += [d + np.flatnonzero(errors.terms == place) for _, place in blocks]
     places = np.concatenate(order)
-    made = _joined(design, tuple(parts))
+    made = joined_again(design, tuple(parts))
     space = param_space(made, fit.model.space.own)
     every = np.concatenate([places, np.arange(p, d)])
     whole = np.concatenate([fit.params.beta, np.zeros(d - p), errors.effects])
@@ -152,17 +152,6 @@ def _with_columns(design: Design) -> Design:
         names=(*design.names, *(column for term in curves for column in term.columns)),
         terms=tuple(term for term in design.terms if term.role == "group"),
         recipe=recipe,
-    )
-
-
-def _joined(design: Design, parts: tuple[LinearPredictor, ...]) -> Design:
-    made = joined(design.formula, parts)
-    return replace(
-        made,
-        response=design.response,
-        weights=design.weights,
-        frequency=design.frequency,
-        given=design.given,
     )
 
 

@@ -120,7 +120,7 @@ def largest_by_chance(effective: float, num_chains: int, count: int) -> float:
 
     Example:
       >>> round(largest_by_chance(400.0, 4, 1), 3), round(largest_by_chance(400.0, 4, 200), 3)
-      (1.015, 1.032)
+      (1.016, 1.034)
     """
     free = 2 * num_chains - 1
     ratio = float(scipy.stats.chi2.isf(0.01 / max(count, 1), free)) / free

@@ -233,7 +233,7 @@ def windows(num_warmup: int) -> list[int]:
 
     Example:
       >>> windows(1000), windows(200), windows(50), windows(0)
-      ([150, 50, 100, 500, 200], [25, 50, 75, 50], [50], [])
+      ([150, 50, 100, 200, 400, 100], [25, 50, 100, 25], [50], [])
     """
     blocks = -(-num_warmup // BLOCK)
     if blocks < 4:
