@@ -34,13 +34,14 @@ from lmeformula.design.side_by_side import joined
 from lmeformula.design.smooth_terms import smooth_blocks
 from lmeformula.design.smooths import smooths_on
 from lmeformula.design.used import columns_used, row_bytes
-from lmeformula.design.values import Categories, Coding, Column, Numbers, missing, take
+from lmeformula.design.values import Categories, Coding, Column, Numbers, take
 from lmeformula.design.variables import (
     Evaluated,
     complete_rows,
     evaluate_formula,
     group_columns,
     is_reserved,
+    no_rows,
     on_rows,
     predictors_on,
 )
@@ -129,7 +130,7 @@ def design(
         columns.append(Numbers(np.where(times > 0, 0.0, np.nan)))
     rows = complete_rows(columns, frame.num_rows)
     if rows is not None and rows.size == 0:
-        raise _no_rows([each.values for each in evaluated], parsed.text)
+        raise no_rows([each.values for each in evaluated], parsed.text)
     variables = [_on_rows(each, rows, codings) for each in evaluated]
     check_contrasts_used(codings, {k: v for each in variables for k, v in each.items()})
     made = [
@@ -363,26 +364,6 @@ def prior_weights(
     if given is None:
         return None
     return np.ascontiguousarray(given if rows is None else given[rows])
-
-
-def _no_rows(evaluated: Sequence[Evaluated], text: str) -> FormulaDataError:
-    named: list[tuple[str, Column]] = []
-    for values in evaluated:
-        parts = (values.response, values.predictors, values.offsets)
-        named += [(label(e), column) for part in parts for e, column in part.items()]
-        named += list(values.groups.items())
-    named = list(dict(named).items())
-    empty = [name for name, column in named if missing(column).all()]
-    worst = ", ".join(
-        f"{name} ({int(missing(column).sum())})" for name, column in named if missing(column).any()
-    )
-    return FormulaDataError(
-        f"no row is complete: {', '.join(empty)} has no values at all"
-        if empty
-        else "no row is complete: every row misses some variable",
-        hint=(f"Missing values: {worst}. " if worst else "")
-        + "Leave the emptiest of these variables out of the formula, or fill their values in.",
-    )
 
 
 def _warn_about_numeric_groups(names: Iterable[str], frame: Frame) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -253,3 +253,24 @@ def check_finite(column: Column, expression: Expression) -> None:
             span=expression.span,
             hint="Leave these rows out or mark them missing; log(0) is a frequent cause.",
         )
+
+
+def no_rows(evaluated: Sequence[Evaluated], text: str) -> FormulaDataError:
+    """What is said where no row has all variables of a formula (`text`)."""
+    named: list[tuple[str, Column]] = []
+    for values in evaluated:
+        parts = (values.response, values.predictors, values.offsets)
+        named += [(label(e), column) for part in parts for e, column in part.items()]
+        named += list(values.groups.items())
+    named = list(dict(named).items())
+    empty = [name for name, column in named if missing(column).all()]
+    worst = ", ".join(
+        f"{name} ({int(missing(column).sum())})" for name, column in named if missing(column).any()
+    )
+    return FormulaDataError(
+        f"no row is complete: {', '.join(empty)} has no values at all"
+        if empty
+        else "no row is complete: every row misses some variable",
+        hint=(f"Missing values: {worst}. " if worst else "")
+        + "Leave the emptiest of these variables out of the formula, or fill their values in.",
+    )

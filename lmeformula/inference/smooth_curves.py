@@ -8,8 +8,8 @@ import numpy as np
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
+from lmeformula.design.curves import curve_rows
 from lmeformula.design.labels import label
-from lmeformula.design.smooths import curve_rows
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.inference.smooth_tests import check_has_smooths, coefficients, parts_of

@@ -11,9 +11,9 @@ import scipy.linalg
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints
+from lmeformula.design.curves import Curve
 from lmeformula.design.labels import label
 from lmeformula.design.side_by_side import columns_of_terms
-from lmeformula.design.smooths import Curve
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel, not_of_draws
 from lmeformula.formula.smooths import Smooth, smooths_of

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from lmeformula.arrays import Floats, Ints, Mask
+from lmeformula.likelihood.elsewhere import arcs, emptied, supports, turned
 from lmeformula.likelihood.evaluation import Evaluation, Measure, Summit
 from lmeformula.likelihood.factors import FactorSpace
 from lmeformula.likelihood.hill import Hill
@@ -113,9 +114,9 @@ def ascend(
             starts = [] if alone else _without_doubtful(hill, best, thorough)
             is_last = True
             if thorough and (num_rows <= FEW_ROWS or space.any_singular(best.resting)):
-                starts += [(elements, unrested) for elements in space.turned(best.elements)]
-                starts += space.supports(best.elements)
-                for arc, resting in space.arcs(best.elements):
+                starts += [(elements, unrested) for elements in turned(space, best.elements)]
+                starts += supports(space, best.elements)
+                for arc, resting in arcs(space, best.elements):
                     starts += [(elements, resting) for elements in _tops(hill, best, arc)]
                     count += len(arc)
             continue
@@ -326,7 +327,7 @@ def _rest_on_faces(hill: Hill, point: Evaluation, resting: Mask) -> tuple[Evalua
 
 def _empty(hill: Hill, point: Evaluation, resting: Mask) -> tuple[Evaluation, Mask] | None:
     """Take a variance that is next to nothing to zero, where that does not lower the likelihood."""
-    for moved, at_rest in hill.space.emptied(hill.elements(point), resting):
+    for moved, at_rest in emptied(hill.space, hill.elements(point), resting):
         there = hill.at(hill.others(point), moved)
         if there.value >= point.value - hill.nothing and at_rest.sum() > resting.sum():
             return there, at_rest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +16,7 @@ from lmeformula.covariance.chart import (
     LinearChart,
     bends,
     pull_of,
-    triangular,
 )
-from lmeformula.covariance.structure import below_diagonal
 from lmeformula.covariance.unstructured import orthogonal_chart
 from lmeformula.model.params import ParamSpace
 
@@ -29,11 +26,6 @@ DOUBTFUL = 4.0
 ROUNDING = 1e-12
 # A standard deviation up to this, of a column of unit size and relative to sigma, changes no digit of V.
 NOTHING = 1e-8
-# Angles between two axes of a covariance at which a maximum of rank one is looked for. Where a coefficient's
-# column is constant in groups, each of these may have one, with an angle that leaves it no variance.
-ANGLES = 36
-# Of so many single standard deviations every set is tried.
-MOST_TOGETHER = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +129,7 @@ class FactorSpace:
                 found.append((term, face))
         return found
 
-    def _correlated(self, elements: Floats) -> Iterator[tuple[LinearChart, Floats, slice]]:
+    def correlated(self, elements: Floats) -> Iterator[tuple[LinearChart, Floats, slice]]:
         """Of each unstructured term with correlations its chart, its elements, and their places."""
         start = 0
         for chart, own in self._each(elements):
@@ -164,31 +156,9 @@ class FactorSpace:
                 found[places] = True
         return found
 
-    def supports(self, elements: Floats) -> list[tuple[Floats, Mask]]:
-        """Elements (t,) with the variance of all single standard deviations at some, the others at rest.
-
-        Each may account for what varies, alone or with others; of many each alone is tried.
-        """
-        places = self.alone()
-        if len(places) < 2:
-            return []
-        found, total = [], float(np.linalg.norm(elements[places])) or 1.0
-        sizes = range(1, len(places) + 1 if len(places) <= MOST_TOGETHER else 2)
-        known = tuple(places[elements[places] != 0.0])
-        for some in itertools.chain.from_iterable(
-            itertools.combinations(places, size) for size in sizes
-        ):
-            if some == known:
-                continue
-            moved, resting = elements.copy(), np.zeros(self.size, bool)
-            moved[places], resting[places] = 0.0, True
-            moved[list(some)], resting[list(some)] = total / np.sqrt(len(some)), False
-            found.append((moved, resting))
-        return found
-
     def any_singular(self, resting: Mask) -> bool:
         """Whether an unstructured covariance of several coefficients lies on a face."""
-        return any(resting[here].any() for _, _, here in self._correlated(resting.astype(float)))
+        return any(resting[here].any() for _, _, here in self.correlated(resting.astype(float)))
 
     def signs(self, elements: Floats, others: Floats) -> Floats:
         """(t,) signs by which elements (t,), with the same covariances, are on the side where others (t,) are.
@@ -202,82 +172,6 @@ class FactorSpace:
                     if own[face[0]] * others[start + face[0]] < 0.0:
                         found[start + face] = -1.0
             start += chart.size
-        return found
-
-    def turned(self, elements: Floats) -> list[Floats]:
-        """Elements (t,) with the correlations of one unstructured term after the other turned about.
-
-        All of them, and of three coefficients or more those of one after the other with the rest.
-        """
-        found = []
-        for chart, own, here in self._correlated(elements):
-            if own[~chart.on_diagonal].any():
-                k = int(chart.on_diagonal.sum())
-                below = np.array(below_diagonal(k))
-                every = np.ones(len(below), bool)
-                each = [(below == i).any(axis=1) for i in range(k)] if k > 2 else []
-                for turned in (every, *each):
-                    signs = np.ones(self.size)
-                    signs[here][~chart.on_diagonal] = np.where(turned, -1.0, 1.0)
-                    found.append(signs * elements)
-        return found
-
-    def arcs(self, elements: Floats) -> list[tuple[Floats, Mask]]:
-        """Elements (a, t) with the principal axes of one unstructured term after the other turned.
-
-        Half circles from its first axis by another one back to it, of orthogonal columns: other codings of the
-        columns turn those, and the axes with them.
-
-        Returns:
-          For each half circle: elements at so many angles, and which of them (t,) rest at zero. First with all
-          coefficients in step, with as much variance as they had, all columns of the factor but its first at
-          rest; then as they were but for the turn.
-        """
-        found = []
-        angles = np.arange(ANGLES)[:, None] * (np.pi / ANGLES)
-        cosines, sines = np.cos(angles), np.sin(angles)
-        for chart, own, here in self._correlated(elements):
-            back = chart.back
-            factor = np.asarray(np.linalg.solve(back, chart.factor(own)), float)
-            axes, sizes, _ = np.linalg.svd(factor)
-            if not sizes.any():
-                continue
-            aligned = np.zeros_like(sizes)
-            aligned[0] = np.linalg.norm(sizes)
-            for other in range(1, len(sizes)):
-                for kept in (aligned, sizes) if sizes[other] > 0.0 else (aligned,):
-                    moved, turned = np.tile(elements, (ANGLES, 1)), np.tile(axes, (ANGLES, 1, 1))
-                    turned[:, :, 0] = cosines * axes[:, 0] + sines * axes[:, other]
-                    turned[:, :, other] = cosines * axes[:, other] - sines * axes[:, 0]
-                    moved[:, here] = chart.near(back @ triangular(turned * kept))
-                    resting = np.zeros(self.size, bool)
-                    if kept is aligned:
-                        resting[here] = ~np.isin(np.arange(chart.size), chart.faces[0])
-                        moved[:, resting] = 0.0
-                    found.append((moved, resting))
-        return found
-
-    def emptied(self, elements: Floats, resting: Mask) -> list[tuple[Floats, Mask]]:
-        """Elements (t,) and those that rest, with a coefficient of next to no variance at none.
-
-        Of a singular covariance that is no face of the factor's, whose other columns hold other variances.
-        """
-        found = []
-        for chart, own, here in self._correlated(elements):
-            back = chart.back
-            held = chart.factor(np.where(resting[here], 0.0, own))
-            factor = np.asarray(np.linalg.solve(back, held), float)
-            sizes = np.linalg.norm(factor, axis=1)
-            for row in np.flatnonzero((sizes > 0.0) & (sizes < SHORT)):
-                rest = factor.copy()
-                rest[row] = 0.0
-                rest = triangular(rest)
-                moved, at_rest = elements.copy(), resting.copy()
-                moved[here] = chart.near(back @ rest)
-                for column, places in enumerate(chart.faces):
-                    at_rest[here.start + places] = not rest[:, column].any()
-                moved[here] = np.where(at_rest[here], 0.0, moved[here])
-                found.append((moved, at_rest))
         return found
 
     def settle(self, elements: Floats, least: float = SMALLEST) -> Floats:
@@ -349,7 +243,7 @@ class FactorSpace:
         for term, face in self.faces:
             if resting[self.places(term, face)].all():
                 found = self.at_rest(term, face, found)
-        for chart, own, here in self._correlated(found):
+        for chart, own, here in self.correlated(found):
             if resting[here].any() and own.any():
                 factor = chart.factor(own)
                 scale = np.linalg.norm(np.linalg.inv(chart.back), axis=0)

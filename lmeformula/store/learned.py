@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lmeformula.design.smooths import Curve
+from lmeformula.design.curves import Curve
 from lmeformula.design.splines import Spline, num_polynomials
 from lmeformula.formula.smooths import FUNCTIONS as SMOOTHS
 from lmeformula.store.archive import Json

@@ -15,6 +15,7 @@ from lmeformula.likelihood.ascent import (
     NOTHING,
     tops_on,
 )
+from lmeformula.likelihood.elsewhere import arcs, supports, turned
 from lmeformula.likelihood.factors import DOUBTFUL, FactorSpace
 from lmeformula.likelihood.replicates.ascent import (
     TRIAL,
@@ -253,12 +254,12 @@ def _without_rivals(look: Look, space: FactorSpace, found: Highest, num_rows: in
             continue
         here = tops.coordinates[r]
         nothing = np.zeros(space.size, bool)
-        turned = [(elements, nothing) for elements in space.turned(here[first:])]
-        for elements, rests in (*turned, *space.supports(here[first:])):
+        about = [(elements, nothing) for elements in turned(space, here[first:])]
+        for elements, rests in (*about, *supports(space, here[first:])):
             starts.append(elements)
             held.append(rests)
             which.append(r)
-        for arc, rests in space.arcs(here[first:]):
+        for arc, rests in arcs(space, here[first:]):
             places = np.hstack([np.tile(here[:first], (len(arc), 1)), arc])
             values = look(places, np.full(len(arc), r)).values
             for place in tops_on(values, len(here) > space.size):
