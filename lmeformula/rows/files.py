@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from lmeformula.errors import FormulaDataError, MissingLibraryError
 from lmeformula.files import located
+from lmeformula.rows.counting import counting
 from lmeformula.rows.folders import in_folders
 from lmeformula.rows.parquet import dataset_blocks
 from lmeformula.rows.source import BLOCK_ROWS, Source, first_line, reading
@@ -126,11 +127,17 @@ def dataset_source(dataset: Any) -> Source:
 def relation_source(relation: Any) -> Source:
     """The source that a DuckDB relation is."""
 
-    def blocks(wanted: list[str]) -> Iterator[Any]:
-        chosen = relation.project(", ".join(map(_quoted, wanted)))
-        yield from chosen.to_arrow_reader(BLOCK_ROWS)
+    def chosen(wanted: list[str]) -> Any:
+        return relation.project(", ".join(map(_quoted, wanted)))
 
-    return Source("a DuckDB relation", tuple(relation.columns), blocks)
+    def batches(lazy: Any) -> Iterator[Any]:
+        yield from lazy.to_arrow_reader(BLOCK_ROWS)
+
+    def blocks(wanted: list[str]) -> Iterator[Any]:
+        return batches(chosen(wanted))
+
+    counted = counting(chosen, batches)
+    return Source("a DuckDB relation", tuple(relation.columns), blocks, counted=counted)
 
 
 def _quoted(name: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lmeformula.rows.counting import counting
 from lmeformula.rows.files import dataset_source, files_source, relation_source
 from lmeformula.rows.source import BLOCK_ROWS, Source, reading
 
@@ -73,15 +74,28 @@ def _polars(frame: Any) -> Source:
 
     schema = frame.collect_schema()
 
-    def blocks(names: list[str]) -> Iterator[Any]:
+    def chosen(names: list[str]) -> Any:
         # A plain "^a.*$" would be a pattern.
-        for block in frame.select(cs.by_name(*names)).collect_batches(maintain_order=True):
+        return frame.select(cs.by_name(*names))
+
+    def batches(lazy: Any) -> Iterator[Any]:
+        for block in lazy.collect_batches(maintain_order=True):
             table = block.to_arrow()
-            yield pa.table([_without_order(column) for column in table.columns], names)
+            columns = [_without_order(column) for column in table.columns]
+            yield pa.table(columns, table.column_names)
+
+    def blocks(names: list[str]) -> Iterator[Any]:
+        return batches(chosen(names))
 
     # The order of their categories depends on what else the process has seen.
     by_name = frozenset(name for name, kind in schema.items() if kind == pl.Categorical)
-    return Source("a polars LazyFrame", tuple(schema.names()), blocks, by_name)
+    return Source(
+        "a polars LazyFrame",
+        tuple(schema.names()),
+        blocks,
+        by_name,
+        counted=counting(chosen, batches),
+    )
 
 
 def _without_order(column: Any) -> Any:
@@ -97,18 +111,31 @@ def _without_order(column: Any) -> Any:
 
 
 def _ibis(table: Any) -> Source:
-    def blocks(names: list[str]) -> Iterator[Any]:
-        yield from table.select(*names).to_pyarrow_batches(chunk_size=BLOCK_ROWS)
+    def chosen(names: list[str]) -> Any:
+        return table.select(*names)
 
-    return Source("an Ibis table", tuple(table.columns), blocks)
+    def batches(lazy: Any) -> Iterator[Any]:
+        yield from lazy.to_pyarrow_batches(chunk_size=BLOCK_ROWS)
+
+    def blocks(names: list[str]) -> Iterator[Any]:
+        return batches(chosen(names))
+
+    counted = counting(chosen, batches)
+    return Source("an Ibis table", tuple(table.columns), blocks, counted=counted)
 
 
 def _spark(frame: Any) -> Source:
-    def blocks(names: list[str]) -> Iterator[Any]:
-        chosen = frame.select(*("`" + name.replace("`", "``") + "`" for name in names))
-        yield chosen.toArrow()
+    def chosen(names: list[str]) -> Any:
+        return frame.select(*("`" + name.replace("`", "``") + "`" for name in names))
 
-    return Source("a PySpark data frame", tuple(frame.columns), blocks)
+    def batches(lazy: Any) -> Iterator[Any]:
+        yield lazy.toArrow()
+
+    def blocks(names: list[str]) -> Iterator[Any]:
+        return batches(chosen(names))
+
+    counted = counting(chosen, batches)
+    return Source("a PySpark data frame", tuple(frame.columns), blocks, counted=counted)
 
 
 def _dask(frame: Any) -> Source:

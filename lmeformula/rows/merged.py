@@ -24,7 +24,8 @@ class Merged(NamedTuple):
     """Rows of which no two are alike.
 
     Attributes:
-      source: the rows, in memory, in the order in which the first of each came.
+      source: the rows, in memory: in the order of their values where whoever has them counted them, else in
+        that in which the first of each came.
       times: (n,) how many rows of the source each of them is.
     """
 
@@ -36,7 +37,7 @@ def merged(source: Source, names: list[str], frequency: str | None = None) -> Me
     """Put rows that agree in some columns together.
 
     Args:
-      source: the source, which is read once.
+      source: the source, which is read once; or whose engine is asked for distinct rows.
       names: the columns, of numbers, text or categories. Others are known by name, and not there.
       frequency: a column that says how many rows each row is already.
     Returns:
@@ -54,19 +55,22 @@ def merged(source: Source, names: list[str], frequency: str | None = None) -> Me
         reading(source.name, f"What was asked for: the columns {', '.join(names)}."),
         watched(f"reading {source.name}", source.num_rows, "rows") as watch,
     ):
+        if _are_unlike(source, names):
+            return None
         wanted = [*names, *([] if frequency is None else [frequency])]
-        for block in source.blocks(wanted):
-            watch.step(block.num_rows)
+        for block, counts in _distinct(source, wanted):
+            before, num_rows = num_rows, num_rows + int(counts.sum())
+            watch.step(num_rows - before)
             columns = [compact(block.column(place)) for place in range(len(names))]
             for name, column in zip(names, columns, strict=True):
                 orders.check(name, column)
-            first = np.arange(num_rows, num_rows + block.num_rows)
-            beside = [pa.array(first), pa.array(_times(block, len(names), frequency))]
+            times = counts * _times(block, len(names), frequency)
+            beside = [pa.array(np.arange(before, before + block.num_rows)), pa.array(times)]
             # By place: a column may be called anything.
             keys = [*map(str, range(len(columns)))]
             grouped = _grouped(pa.table([*columns, *beside], [*keys, "first", "n"]))
-            is_first = num_rows < FIRST <= num_rows + block.num_rows
-            num_rows, num_held = num_rows + block.num_rows, num_held + grouped.num_rows
+            is_first = before < FIRST <= num_rows
+            num_held += grouped.num_rows
             held.append(grouped)
             if is_first or num_held > GROWTH * last:
                 held = [_grouped(pa.concat_tables(held, promote_options="permissive"))]
@@ -96,6 +100,24 @@ def merged(source: Source, names: list[str], frequency: str | None = None) -> Me
         whole.num_rows,
     )
     return Merged(found, whole.column("n").to_numpy())
+
+
+def _are_unlike(source: Source, names: list[str]) -> bool:
+    """Whether the first rows are hardly alike, where that can be asked without reading them."""
+    if source.counted is None:
+        return False
+    counts = [np.asarray(block.column(len(names))) for block in source.counted(names, FIRST)]
+    return sum(map(len, counts)) > MOST_DISTINCT * sum(int(each.sum()) for each in counts)
+
+
+def _distinct(source: Source, wanted: list[str]) -> Iterator[tuple[Any, Ints]]:
+    """Blocks of a source, and how many of its rows each of theirs is."""
+    if source.counted is None:
+        for block in source.blocks(wanted):
+            yield block, np.ones(block.num_rows, np.int64)
+        return
+    for block in source.counted(wanted, None):
+        yield block, np.asarray(block.column(len(wanted)), np.int64)
 
 
 def _times(block: Any, place: int, frequency: str | None) -> Ints:

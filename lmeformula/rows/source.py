@@ -14,6 +14,9 @@ BLOCK_ROWS = 1_000_000
 
 # Names of columns -> an iterator over pyarrow tables or record batches with these, in the order of the rows.
 Blocks: TypeAlias = Callable[[list[str]], Iterator[Any]]
+# Names of columns, and a number of the first rows or None for all -> the same of distinct rows, with a last
+# column that says how often each is there.
+Counted: TypeAlias = Callable[[list[str], int | None], Iterator[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +30,7 @@ class Source:
       by_name: columns whose categories have no order of their own: they are taken in that of their names.
       num_rows: how many rows there are, where that is known before they are read.
       labels: columns that are labels of the rows and nothing else, as pandas writes its index.
+      counted: counts identical rows where they are; None where nobody does.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Source:
     by_name: frozenset[str] = frozenset()
     num_rows: int | None = None
     labels: tuple[str, ...] = ()
+    counted: Counted | None = None
 
 
 @contextmanager

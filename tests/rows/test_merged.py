@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import ibis
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -43,21 +45,24 @@ def table(n: int = 600) -> pa.Table:
 
 
 CASES = [
-    ("y ~ x + a + (1 | g)", "bernoulli", {}),
-    ("hits | trials(trials) ~ a + (1 | g)", "binomial", {}),
-    ("count ~ x + (1 | g)", "poisson", {"method": "laplace"}),
-    ("mean ~ a + (1 | g)", "gaussian", {"reml": True}),
-    ("y ~ a + (1 | g)", "bernoulli", {"frequency": "times", "method": "laplace"}),
+    ("y ~ x + a + (1 | g)", "bernoulli", "blocks", {}),
+    ("hits | trials(trials) ~ a + (1 | g)", "binomial", "lazy frame", {}),
+    ("count ~ x + (1 | g)", "poisson", "relation", {"method": "laplace"}),
+    ("mean ~ a + (1 | g)", "gaussian", "ibis", {"reml": True}),
+    ("y ~ a + (1 | g)", "bernoulli", "relation", {"frequency": "times", "method": "laplace"}),
 ]
 
 
-@pytest.mark.parametrize(("formula", "family", "arguments"), CASES)
-def test_the_fit_is_that_of_all_rows(formula: str, family: str, arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("formula", "family", "kind", "arguments"), CASES)
+def test_the_fit_is_that_of_all_rows(
+    formula: str, family: str, kind: str, arguments: dict[str, Any], tmp_path: Path
+) -> None:
     arguments = (
         {"method": "quadrature", **arguments} if family in ("bernoulli", "binomial") else arguments
     )
     expected = lf.fit(formula, table(), family, **arguments)
-    found = lf.fit(formula, ds.dataset(table()), family, merge=True, **arguments)
+    data = sources(table(), tmp_path)[kind]
+    found = lf.fit(formula, data, family, merge=True, **arguments)
     np.testing.assert_allclose(found.param_values, expected.param_values, rtol=0, atol=1e-9)
     np.testing.assert_allclose(found.param_stderr, expected.param_stderr, rtol=1e-6)
     assert abs(found.loglik.value - expected.loglik.value) < 1e-9 * abs(expected.loglik.value)
@@ -87,11 +92,16 @@ def sources(whole: pa.Table, folder: Path) -> dict[str, Any]:
         "file": folder / "a.csv",
         "relation": connection.table("given"),
         "lazy frame": frame.lazy(),
+        "ibis": ibis.polars.connect().create_table("t", whole),
         "blocks": ds.dataset([whole.slice(start, 70) for start in range(0, whole.num_rows, 70)]),
     }
 
 
-@pytest.mark.parametrize("kind", ["file", "relation", "lazy frame", "blocks"])
+# Those whose library counts: rows come in the order of their values.
+COUNTING = ("relation", "lazy frame", "ibis")
+
+
+@pytest.mark.parametrize("kind", ["file", "blocks", *COUNTING])
 def test_rows_are_counted(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules["lmeformula.rows.merged"]
     monkeypatch.setattr(module, "FEWEST", 20)
@@ -105,19 +115,48 @@ def test_rows_are_counted(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         times[key] += number
     source = source_of(sources(table(), tmp_path)[kind])
     assert source is not None
+    assert (source.counted is not None) == (kind in COUNTING)
     for frequency, expected in ((None, counts), ("times", times)):
         found = merged(source, names, frequency)
         assert found is not None
         rows = keys(pa.concat_tables(found.source.blocks(names)))
-        # In the order in which the first of each comes.
         assert dict(zip(rows, found.times.tolist(), strict=True)) == expected
-        assert rows == list(expected)
+        # Else in the order in which the first of each comes.
+        assert rows == (sorted(expected, key=_places) if kind in COUNTING else list(expected))
 
 
-def test_rows_that_are_hardly_alike_are_not_merged() -> None:
-    found = lf.design("y ~ other + (1 | g)", ds.dataset(table()), merge=True)
+def _places(row: tuple[Any, ...]) -> list[Any]:
+    """What rows are ordered by: what is missing comes last."""
+    return [(value is None, value) for value in row]
+
+
+def test_only_distinct_rows_are_read_of_who_counts() -> None:
+    """Columns may be called as patterns or as numbers are, and as each other's places."""
+    read = []
+    frame = pl.from_arrow(table())
+    assert isinstance(frame, pl.DataFrame)
+    named = frame.select(pl.col("y").alias("1"), pl.col("g").alias("^0.*$"), pl.col("a").alias("0"))
+    for lazy in (named.lazy(), duckdb.from_arrow(named.to_arrow())):
+        source = source_of(lazy)
+        assert source is not None
+        found = merged(replace(source, blocks=_unread), ["1", "^0.*$", "0"])
+        assert found is not None
+        assert found.times.sum() == 600
+        read.append(keys(pa.concat_tables(found.source.blocks(["0", "1"]))))
+    assert read[0] == read[1]
+
+
+def _unread(names: list[str]) -> Any:
+    raise AssertionError("the rows themselves are not asked for")
+
+
+@pytest.mark.parametrize("kind", ["a pyarrow Dataset", "a DuckDB relation"])
+def test_rows_that_are_hardly_alike_are_not_merged(kind: str) -> None:
+    whole = table()
+    data = ds.dataset(whole) if "Dataset" in kind else duckdb.from_arrow(whole)
+    found = lf.design("y ~ other + (1 | g)", data, merge=True)
     assert found.frequency is None
-    assert found.given.origin.startswith("600 of a pyarrow Dataset, not merged, 3 columns")
+    assert found.given.origin.startswith(f"600 of {kind}, not merged, 3 columns")
 
 
 def test_other_columns_are_known_and_not_there() -> None:
