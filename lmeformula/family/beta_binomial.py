@@ -52,6 +52,8 @@ def beta_binomial(link: str) -> Family:
         log_density=lambda eta, response, own: _density(chosen, eta, response, own),
         closed=urn_form(link),
         series=lambda eta, response, own: _series(link, eta, response, own),
+        says="precision: the variance of a share is that of n independent trials times "
+        "(precision + n) / (precision + 1).",
         paper=papers.BETA_BINOMIAL,
         limits=(upwards("precision", "binomial", of_trials),),
         measure="shares",

@@ -187,6 +187,7 @@ GAMMA = Family(
     series=_gamma_series,
     predicted=(Predicted("shape", "log"),),
     deviance=of_gamma,
+    says="shape: the variance is mu^2 / shape.",
     paper=papers.GLM,
     runaways=(of_precision("shape", logs_of),),
     measure="numbers",
@@ -210,6 +211,7 @@ INVERSE_GAUSSIAN = Family(
     series=_inverse_gaussian_series,
     predicted=(Predicted("shape", "log"),),
     deviance=of_inverse_gaussian,
+    says="shape: the variance is mu^3 / shape.",
     paper=papers.GLM,
     runaways=(
         of_precision(
@@ -235,6 +237,7 @@ BETA = Family(
     log_density=_beta_density,
     series=_beta_series,
     predicted=(Predicted("precision", "log", aliases=("phi",)),),
+    says="precision: the variance is mu (1 - mu) / (1 + precision).",
     paper=papers.BETA,
     runaways=(of_shares(lambda response: response[1] - response[2]),),
     notation=Notation("Beta", "μ", r"\mu", "logit", own="precision"),

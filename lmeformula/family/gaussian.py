@@ -21,7 +21,13 @@ from lmeformula.startup import tf, tfp
 
 def _response(design: Design) -> Arrays:
     response = response_of(design)
-    if response.kind not in ("numeric", "logical") or response.trials is not None:
+    if response.trials is not None:
+        raise refused(
+            design,
+            f"the response {response.name!r} counts successes out of trials, and the family is gaussian",
+            'Give family="binomial", or another family of successes out of trials.',
+        )
+    if response.kind not in ("numeric", "logical"):
         raise refused(
             design,
             f"the response {response.name!r} is {response.kind}, and the gaussian family needs numbers",

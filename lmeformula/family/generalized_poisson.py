@@ -117,6 +117,7 @@ GENERALIZED_POISSON = count_family(
     log_density=_density,
     series=_series,
     predicted=(Predicted("dispersion", "log"),),
+    says="The variance is mu (1 + dispersion).",
     paper=papers.GENERALIZED_POISSON,
     limits=(downwards("dispersion", "poisson", of_total),),
 )

@@ -176,6 +176,7 @@ STUDENT = Family(
         Predicted("scale", "log", aliases=("sigma",)),
         Predicted("df", "log(. - 1)", 1, aliases=("nu",)),
     ),
+    says="scale: the standard deviation is scale sqrt(df / (df - 2)), of df > 2.",
     paper=papers.STUDENT,
     limits=(upwards("df", "normal", of_rows),),
     runaways=(
@@ -211,6 +212,7 @@ LOGNORMAL = Family(
     slope=lambda eta, response, own: (response[1][:, None] - eta) / own[0] ** 2,
     closed=ClosedForm(_lognormal_slopes, _lognormal_depths, takes_columns=True),
     series=_lognormal_series,
+    says="sigma: the standard deviation of the logarithm of the response.",
     predicted=(Predicted("sigma", "log"),),
     runaways=(
         Runaway(

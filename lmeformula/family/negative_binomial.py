@@ -194,6 +194,7 @@ NBINOM2 = count_family(
     series=_quadratic_series,
     predicted=(Predicted("dispersion", "log", aliases=("shape",)),),
     deviance=of_nbinom2,
+    says="The variance is mu + mu^2 / dispersion: the dispersion is the size, or theta.",
     paper=papers.NEGATIVE_BINOMIAL,
     limits=(upwards("dispersion", "poisson", of_squares),),
 )
@@ -213,6 +214,7 @@ NBINOM1 = count_family(
     series=_linear_series,
     predicted=(Predicted("dispersion", "log", aliases=("shape",)),),
     deviance=of_nbinom1,
+    says="The variance is mu (1 + dispersion).",
     paper=papers.NEGATIVE_BINOMIAL,
     limits=(downwards("dispersion", "poisson", of_total),),
 )

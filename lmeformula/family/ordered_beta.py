@@ -235,6 +235,7 @@ ORDERED_BETA = Family(
     log_density=_log_density,
     series=_series,
     predicted=(Predicted("precision", "log", aliases=("phi",)),),
+    says="lower_cut, upper_cut: a zero is below, a one above them; precision: of what is between, as of beta.",
     paper=Paper(
         "Kubinec, R.",
         2023,

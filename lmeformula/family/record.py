@@ -166,6 +166,7 @@ class Family(NamedTuple):
         link's.
       limits: of own parameters, where it becomes a simpler family.
       runaways: own parameters that have no estimate where the data are known exactly.
+      says: what its own parameters are, in a sentence below their table.
       paper: that it is from.
       tfp: the class of its distribution in TFP, and which of that one's parameters the predictor is, by which
         joint distributions written by hand are recognised; None where it has none.
@@ -216,6 +217,7 @@ class Family(NamedTuple):
     is_latent: bool = False
     limits: tuple[Limit, ...] = ()
     runaways: tuple[Runaway, ...] = ()
+    says: str = ""
     paper: Paper | None = None
     notation: Notation | None = None
     tfp: tuple[str, str] | None = None

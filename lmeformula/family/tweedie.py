@@ -224,6 +224,7 @@ TWEEDIE = Family(
     slope=_slope,
     series=amounts_series,
     predicted=(Predicted("dispersion", "log"),),
+    says="The variance is dispersion mu^power.",
     paper=papers.TWEEDIE,
     limits=(_POWER_AT_TWO,),
     runaways=(

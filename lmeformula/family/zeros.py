@@ -79,6 +79,7 @@ class _Rule(NamedTuple):
       drawn: (mean of the counts, own without the chance) -> chance that a count is one of those drawn from.
       variance: (variance of the counts, mean, own) -> variance, for the mean of all.
       share: of the zeros seen, how many are such zeros, to start from.
+      says: what the chance is.
       aliases: what else a formula of the zero part may be given as.
       title: what stands before the name of its distribution.
       paper: that it is from.
@@ -92,6 +93,7 @@ class _Rule(NamedTuple):
     drawn: Callable[[Floats, Floats], Floats]
     variance: Callable[[Variance, Floats, Floats], Floats]
     share: float
+    says: str
     aliases: tuple[str, ...]
     title: str
     paper: papers.Paper
@@ -145,6 +147,7 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
             *(limit._replace(becomes=f"{kind}_{limit.becomes}") for limit in base.limits),
             *((downwards(ZERO, counts, of_rows),) if rule.may_have_none else ()),
         ),
+        says=rule.says + base.says.replace("The", " Of the counts the", 1),
         paper=rule.paper,
         log_density=density,
         series=series,
@@ -344,6 +347,7 @@ _INFLATED = _Rule(
     lambda mean, own: np.ones_like(mean),
     _inflated_variance,
     0.5,
+    "zero_probability: the chance of a zero beside those that are counts.",
     ("zi",),
     "ZeroInflated",
     papers.ZERO_INFLATED,
@@ -357,6 +361,7 @@ _CLEARED = _Rule(
     _chance_of_some,
     _cleared_variance,
     1.0,
+    "zero_probability: the chance of a zero; other counts are drawn without zeros.",
     ("hu", "zi"),
     "Hurdle",
     papers.HURDLE,

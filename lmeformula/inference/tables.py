@@ -148,7 +148,9 @@ def family_table(fit: FittedModel) -> Table:
         others = thresholds(fit).drop(index=list(own.names), errors="ignore")
         # Of sums of what was estimated there is no Monte Carlo error.
         rows += others.assign(term=others.index.astype(str), mc_error=None).itertuples()
-    return Table(own.variable.capitalize(), columns_of(rows, _headings(fit, "term")))
+    says = fit.model.family.says if rows and not fit.model.family.is_distributional else ""
+    notes = (says,) if says else ()
+    return Table(own.variable.capitalize(), columns_of(rows, _headings(fit, "term")), notes)
 
 
 def variance_table(fit: FittedModel) -> Table:

@@ -26,6 +26,7 @@ class TermCovariance:
       corr: (k, k) correlations; NaN off the diagonal where a standard deviation is zero.
       repeats: "one" where all correlations are one, "lags" where each number of steps has one, "each" where
         each pair has; "none" where there are none.
+      is_even: whether all coefficients have one standard deviation.
       df: degrees of freedom where the coefficients have a t distribution, whose scales `sd` then are: standard
         deviations are larger by the root of df / (df - 2); None where they are Gaussian.
     """
@@ -35,12 +36,19 @@ class TermCovariance:
     sd: Floats
     corr: Floats
     repeats: Correlations = "each"
+    is_even: bool = False
     df: float | None = None
 
     @property
     def correlated(self) -> bool:
         """Whether the model has correlations; False where they are zero by choice."""
         return self.repeats != "none"
+
+    @property
+    def shown(self) -> int:
+        """How many coefficients a table has rows of: one where the others have the same numbers."""
+        k = len(self.columns)
+        return 1 if self.is_even and k > 2 and self.repeats in ("none", "one") else k
 
     @property
     def own_correlations(self) -> tuple[tuple[int, int], ...]:
@@ -104,12 +112,18 @@ class VarCorr:
 
         Returns:
           table: one row a random coefficient, with its correlations to the earlier ones of its
-            term (of structures with fewer correlations, each of these once), and a last row for the
-            residual where the family has one.
+            term (of structures with fewer correlations, each of these once; of coefficients with one
+            standard deviation and at most one correlation a row for all), and a last row for the residual
+            where the family has one.
         """
         widest = 1 + max((j + 1 for t in self.terms for _, j in t.own_correlations), default=0)
         rows: list[list[Cell]] = []
         for term in self.terms:
+            if term.shown < len(term.columns):
+                named = f"{term.columns[0]} to {term.columns[-1]}"
+                only = [float(term.corr[i, j]) for i, j in term.own_correlations]
+                rows.append([term.group, named, float(term.sd[0]), *only])
+                continue
             for i, column in enumerate(term.columns):
                 corr = [float(term.corr[i, j]) for a, j in term.own_correlations if a == i]
                 rows.append([term.group if i == 0 else None, column, float(term.sd[i]), *corr])
@@ -130,7 +144,7 @@ class VarCorr:
             return ()
         cells: list[Cell] = []
         for term in self.terms:
-            cells += [term.df] + [None] * (len(term.columns) - 1)
+            cells += [term.df] + [None] * (term.shown - 1)
         return (Column("df", tuple(cells + [None] * (len(rows) - len(cells))), "statistic"),)
 
     def __repr__(self) -> str:
@@ -163,5 +177,6 @@ def varcorr(fit: FittedModel) -> VarCorr:
             names = structure_of(block).labels(columns)
             columns = tuple(label or f"{own} coefficients" for _, label in names)
             sd, corr = sd[::own], corr[::own, ::own]
-        terms.append(TermCovariance(block.group, columns, sd, corr, kind, df))
+        is_even = block.homogeneous and not block.smooth
+        terms.append(TermCovariance(block.group, columns, sd, corr, kind, is_even, df))
     return VarCorr(tuple(terms), fit.sigma)

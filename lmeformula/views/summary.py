@@ -215,7 +215,19 @@ def _method(fit: FittedModel) -> str:
 
 
 def _other(fit: FittedModel) -> str:
-    """The other likelihood of a Gaussian model, and how to have it."""
+    """What else there is: the other likelihood of a Gaussian model, or another method and what it costs."""
+    if fit.method == "quadrature":
+        return ', as blocks of effects are small; method="laplace" is quicker and approximate'
+    is_default = fit.has_priors or fit.model.design.shards is not None
+    if (
+        fit.method == "laplace"
+        and not is_default
+        and not any(t.meets for t in fit.model.design.terms)
+    ):
+        return '; method="auto" goes beyond it'
+    if fit.is_drawn and fit.laplace_values is not None:
+        took = f"{short(fit.seconds.start)} of {short(fit.seconds.total)} s"
+        return f', as blocks of effects are large; its start by "laplace", approximate, took {took}'
     if not (fit.is_exact and fit.model.space.has_normal_priors) or fit.has_priors:
         return ""
     return "; reml=False for ML" if fit.reml else "; reml=True for REML"

@@ -221,3 +221,10 @@ def test_prior_weights_are_refused(name):
     design = lf.design("y ~ x + (1 | g)", {**frame(), "y": y[name]}, weights="w")
     with pytest.raises(ModelError, match=f"the {name} family does not take prior weights"):
         lf.compile(design, name)
+
+
+def test_trials_ask_for_a_family_of_trials():
+    data = pd.DataFrame({"y": [1, 2, 3], "n": [3, 4, 5], "g": ["a", "b", "b"]})
+    with pytest.raises(ModelError, match="counts successes out of trials") as caught:
+        lf.compile(lf.design("y | trials(n) ~ 1 + (1 | g)", data))
+    assert 'family="binomial"' in str(caught.value)

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 
+import lmeformula as lf
 from lmeformula.prediction.varcorr import varcorr
 from tests.prediction.fakes import fake_fit
 
@@ -60,3 +62,35 @@ def test_correlations_that_are_zero_by_choice_are_not_listed():
     fit = fake_fit("y ~ x + diag(x | g) + (1 | h)")
     assert varcorr(fit).to_frame()["corr"].isna().all()
     assert "corr" not in repr(varcorr(fit))
+
+
+@pytest.mark.parametrize(
+    ("term", "row"),
+    [
+        ("ar1(0 + factor(time) | g)", "factor(time)[1] to factor(time)[4]"),
+        ("cs(0 + factor(time) | g, hom = TRUE)", "factor(time)[1] to factor(time)[4]"),
+    ],
+)
+def test_equal_numbers_are_written_once(term, row):
+    times, levels = 4, 12
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame(
+        {
+            "g": np.repeat(np.arange(levels), 2 * times),
+            "time": np.tile(np.arange(1, times + 1), 2 * levels),
+            "y": (rng.normal(size=(levels, 1)) + rng.normal(size=(levels, 2 * times))).ravel(),
+        }
+    )
+    found = lf.fit(f"y ~ {term}", data).varcorr
+    lines = repr(found).splitlines()
+    assert len(lines) == 4
+    sd, correlation = found.terms[0].sd[0], found.terms[0].corr[1, 0]
+    assert row in lines[2]
+    assert lines[2].split()[-1] == f"{correlation:.2f}"
+    assert float(lines[2].split()[-2]) == pytest.approx(sd, abs=1e-3)
+    # The data frame has a row for each.
+    assert found.to_frame()["sd"].notna().sum() == times + 1
+
+
+def test_other_coefficients_have_rows_of_their_own():
+    assert len(repr(varcorr(fake_fit("y ~ x + diag(x | g) + (1 | h)"))).splitlines()) == 6

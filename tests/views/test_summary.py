@@ -19,7 +19,8 @@ Converged: the estimates no longer move by more than their own error.
 Linear mixed model
   formula  y ~ x + (x | g) + (1 | h)
   method   maximum likelihood by Monte Carlo EM, 9 iterations, 25,600 draws per
-           chain in the last
+           chain in the last, as blocks of effects are large; its start by
+           "laplace", approximate, took 1.500 of 9.000 s
   rows     12; 3 g, 2 h
   fit      logLik -7.25, df 7, AIC 28.50, BIC 31.89
   errors   standard errors from the observed information of the likelihood
@@ -127,3 +128,32 @@ def test_the_event_of_two_classes_is_said():
         "bernoulli",
     )
     assert "event" not in str(numbers.summary())
+
+
+COUNTS = DATA.assign(count=np.arange(12) % 5, share=np.linspace(0.1, 0.9, 12))
+
+
+@pytest.mark.parametrize(
+    ("formula", "family", "said"),
+    [
+        ("count ~ x + (1 | g)", "nbinom2", "variance is mu + mu^2 / dispersion"),
+        ("count ~ x + (1 | g)", "zero_inflated_nbinom2", "Of the counts the variance is mu + mu^2"),
+        ("count ~ x + (1 | g)", "hurdle_poisson", "zero_probability: the chance of a zero"),
+        ("share ~ x + (1 | g)", "beta", "variance is mu (1 - mu) / (1 + precision)"),
+    ],
+)
+def test_own_parameters_are_in_peoples_words(formula, family, said):
+    fit = lf.fit(formula, COUNTS, family, method="laplace")
+    assert said in " ".join(str(fit.summary()).split())
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("quadrature", 'as blocks of effects are small; method="laplace" is quicker'),
+        ("laplace", 'Laplace approximation; method="auto" goes beyond it'),
+    ],
+)
+def test_a_method_says_what_another_one_is(method, said):
+    fit = lf.fit("count ~ x + (1 | g)", COUNTS, "poisson", method=method)
+    assert said in " ".join(str(fit.summary()).split())
