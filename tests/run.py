@@ -213,6 +213,8 @@ def main(arguments: list[str]) -> int:
         work(int(arguments[0].partition("=")[2]), arguments[1:])
         return 0
     marks = [] if "--slow" in arguments else ["-m", "not slow"]
+    if not marks:
+        os.environ["LMEFORMULA_ALL_EXAMPLES"] = "1"
     given = [a for a in arguments if a != "--slow"]
     if given:
         return subprocess.run([sys.executable, "-m", "pytest", *marks, *given], cwd=ROOT).returncode

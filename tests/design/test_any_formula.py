@@ -12,6 +12,7 @@ from lmeformula.design import design
 from lmeformula.design.functions import FUNCTIONS
 from lmeformula.errors import LmeFormulaError
 from tests.design.conftest import make_frame
+from tests.examples import examples
 
 FRAME = make_frame(40).assign(
     hole=lambda d: d["x"].where(d["x"] > -1), text=lambda d: d["t"].astype(str), zero=0, always=True
@@ -39,7 +40,7 @@ VARIABLES = COLUMNS | combined(EXPRESSIONS).map(lambda text: f"I({text})")
 TERMS = st.lists(VARIABLES, min_size=1, max_size=2).map(":".join)
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(
     response=st.just("y") | VARIABLES,
     fixed=st.lists(TERMS, max_size=3),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lmeformula.design import design
 from lmeformula.errors import FormulaDataError, LmeFormulaWarning
+from tests.examples import examples
 
 # Every combination of the factors occurs several times with different numbers: no accidental dependence.
 CELLS = list(itertools.product(["a1", "a2", "a3"], ["b1", "b2"], ["c1", "c2"])) * 8
@@ -42,7 +43,7 @@ def all_products(terms: list[frozenset[str]], intercept: bool) -> Any:
     return np.concatenate(blocks, axis=1)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(terms=sums_of_terms, intercept=st.booleans())
 def test_columns_span_the_terms_and_none_is_redundant(
     terms: list[frozenset[str]], intercept: bool

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lmeformula.formula import parse
 from lmeformula.formula.ir import Column
+from tests.examples import examples
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 OPERATORS = st.sampled_from([" + ", "*", "/", ":"])
@@ -34,7 +35,7 @@ SUMS = st.tuples(
 ).map("".join)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(SUMS)
 def test_gives_the_same_terms(text: str) -> None:
     ours = parse(f"~ {text}").fixed.sum

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lmeformula.errors import FormulaSyntaxError
 from lmeformula.formula import Formula, expand_dot, parse
+from tests.examples import examples
 
 WORDS = """
     y x z a b g h `v` 0 1 2 .5 1e5 5L 'txt' TRUE NULL Inf NA . ~ + - * / : ^ ** %in% %% == < > & | ||
@@ -81,7 +82,7 @@ def check_round_trip(formula: Formula) -> None:
     assert pickle.loads(pickle.dumps(formula)) == formula
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.text(max_size=60))
 @example("y ~ x\ud800")
 def test_any_text_ends_in_a_formula_or_our_error(text: str) -> None:
@@ -89,14 +90,14 @@ def test_any_text_ends_in_a_formula_or_our_error(text: str) -> None:
     check_any_text(text)
 
 
-@settings(max_examples=700)
+@settings(max_examples=examples(700))
 @given(st.lists(TOKENS, max_size=14))
 def test_any_sequence_of_tokens_ends_in_a_formula_or_our_error(tokens: list[str]) -> None:
     check_any_text("y ~ " + " ".join(tokens))
     check_any_text("".join(tokens))
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(FORMULAS)
 def test_formulas_survive_the_round_trip(text: str) -> None:
     formula = read(text)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import lmeformula as lf
 from lmeformula.errors import ModelError, SavedFitError
 from lmeformula.store.archive import JSON_SHARE, open_archive
+from tests.examples import examples
 from tests.store.fits import fitted
 from tests.store.test_round_trip import TABLE, unfitted
 
@@ -385,7 +386,7 @@ def test_every_truncation_is_noticed(mcem: Path, tmp_path: Path) -> None:
             lf.load(path)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(data=st.data())
 def test_flipped_bytes_are_noticed_or_harmless(mcem: Path, tmp_path_factory, data) -> None:
     content = bytearray(mcem.read_bytes())
@@ -419,7 +420,7 @@ def places(record: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(data=st.data())
 def test_junk_anywhere_is_an_error_of_ours_or_loads(rich: Path, tmp_path_factory, data) -> None:
     header, parts = parts_of(rich)

@@ -27,6 +27,7 @@ from lmeformula.model.compile import Model
 from lmeformula.store import fields, recipe
 from lmeformula.store.containers import Record, Stacked
 from lmeformula.store.learned import LEARNED
+from tests.examples import examples
 from tests.prediction.fakes import fake_fit
 from tests.store.fits import CASES, data, fitted, new_rows
 
@@ -291,7 +292,7 @@ GROUPS = ("g", "h", "g:h", "h/b")
 
 
 @pytest.mark.filterwarnings("ignore::lmeformula.LmeFormulaWarning")
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     pieces=st.lists(st.sampled_from(sorted(PIECES)), min_size=1, max_size=3, unique=True),
     joiner=st.sampled_from([" + ", " * ", ":"]),
