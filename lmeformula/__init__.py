@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lmeformula.api import estimate as estimate
     from lmeformula.api import fit as fit
     from lmeformula.api import load as load
+    from lmeformula.checking.sbc import sbc as sbc
     from lmeformula.design import Design as Design
     from lmeformula.design import design as design
     from lmeformula.design.pedigree import pedigree as pedigree
@@ -79,6 +80,7 @@ _HOME = {
     "anova": "inference.anova",
     "compare": "inference.compare",
     "power": "inference.power",
+    "sbc": "checking.sbc",
     "table": "inference.model_table",
     "Outcome": "em.outcome",
     "show_versions": "versions",
@@ -124,6 +126,7 @@ __all__ = [
     "power",
     "precision",
     "priors",
+    "sbc",
     "show_versions",
     "sklearn",
     "table",

@@ -49,6 +49,8 @@ def estimate(
     num_warmup: int | None = None,
     target_acceptance: float | None = None,
     max_tree_depth: int | None = None,
+    surrogate: str | None = None,
+    importance: bool | None = None,
     progress: bool | Progress = True,
     strict: bool = False,
     checkpoint: str | PathLike[str] | None = None,
@@ -62,6 +64,7 @@ def estimate(
         Carlo EM), or "auto": exact or by quadrature where that is possible, otherwise, or where an option of
         its is given, mcem. "nuts" draws from the posterior distribution, by the no-U-turn sampler: the priors
         are those that the model has, and for the rest weakly informative ones, which `fit.model.priors` shows.
+        "vi" draws from a normal distribution that is fitted to that one: faster, and an approximation.
       seed: of all random numbers; the same seed, data and machine give the same bits.
       reml: maximise the restricted likelihood, as lme4 does by default (exact only).
       solver: "direct" factors a dense block of all effects but those of the largest term; "iterative" never
@@ -70,14 +73,19 @@ def estimate(
       tolerance: mcem and the iterative solver stop when every Monte Carlo error is below this fraction of the
         parameter's standard error.
       num_draws: draws of the effects per chain in the first iteration of mcem, 20 by default; they grow as
-        needed. Of nuts the draws of each chain that are kept, 1,000 by default.
+        needed. Of nuts and vi the draws of each chain that are kept, 1,000 by default.
       max_draws: most draws per chain in one iteration.
       max_iterations: most iterations of mcem.
-      num_chains: chains that run side by side: 2 of mcem, 4 of nuts.
+      num_chains: chains that run side by side: 2 of mcem, 4 of nuts and vi.
       num_warmup: draws of each chain of nuts before those that are kept, by which it learns; 1,000 by default.
       target_acceptance: acceptance probability that the steps of nuts are tuned for, 0.8 by default; a higher
         one makes shorter steps, which diverge less.
       max_tree_depth: a trajectory of nuts has at most 2 to this many steps; 10 by default.
+      surrogate: what vi fits to the posterior distribution, in coordinates where effects follow the parameters
+        and these are bent: "full_rank", a normal distribution with all covariances (default), or "factored",
+        without any.
+      importance: draw the draws of vi again by their importance ratios: nearer to the posterior distribution
+        where Pareto's k is below 0.7, and fewer effective ones. False by default.
       progress: show how far the fit is, on a terminal or in a notebook, once it has taken two seconds; nothing
         elsewhere, or with False. Or an object of your own with start(names), update(iteration) and stop(),
         which mcem tells of its iterations. The environment variable LMEFORMULA_PROGRESS=0 turns all displays
@@ -110,6 +118,7 @@ def estimate(
         {"num_draws": num_draws, "num_chains": num_chains},
         {"tolerance": tolerance, "max_draws": max_draws, "max_iterations": max_iterations},
         of_nuts,
+        {"surrogate": surrogate, "importance": importance},
     )
     with opened(checkpoint) as folder, shown(progress is not False):
         found = estimate_quietly(
@@ -209,6 +218,8 @@ def fit(
     num_warmup: int | None = None,
     target_acceptance: float | None = None,
     max_tree_depth: int | None = None,
+    surrogate: str | None = None,
+    importance: bool | None = None,
     progress: bool | Progress = True,
     strict: bool = False,
     checkpoint: str | PathLike[str] | None = None,
@@ -255,7 +266,7 @@ def fit(
         "inverse_gamma(2, 1)", "lognormal(0, 1)"; "beta(2, 2)"; "lkj(2)";
         "wishart()", "inverse_wishart(5, 1)"; records of `lmeformula.priors`; or distributions of TFP.
       double_bar: what `||` means, as in `parse`.
-      method: "exact", "quadrature", "laplace", "mcem", "nuts" or "auto"; this and all that follows as in
+      method: "exact", "quadrature", "laplace", "mcem", "nuts", "vi" or "auto"; this and all that follows as in
         `estimate`.
       seed: of all random numbers.
       reml: maximise the restricted likelihood.
@@ -268,6 +279,8 @@ def fit(
       num_warmup: draws of nuts before those that are kept.
       target_acceptance: what the steps of nuts are tuned for.
       max_tree_depth: of the trajectories of nuts.
+      surrogate: what vi fits to the posterior distribution: "full_rank" or "factored".
+      importance: draw the draws of vi again by their importance.
       progress: show how far reading and fitting are, where somebody looks; see `estimate`.
       strict: raise ConvergenceError where the outcome is not a converged one.
       checkpoint: a folder to go on from when the fit was killed.
@@ -321,6 +334,8 @@ def fit(
             num_warmup=num_warmup,
             target_acceptance=target_acceptance,
             max_tree_depth=max_tree_depth,
+            surrogate=surrogate,
+            importance=importance,
             progress=progress,
             strict=strict,
             checkpoint=checkpoint,

@@ -19,6 +19,8 @@ class Effort(NamedTuple):
       num_warmup: draws of each before, by which the sampler learns.
       target_acceptance: mean acceptance probability that the step size is tuned for.
       max_tree_depth: a trajectory has at most 2 to this many steps.
+      surrogate: by method="vi" what is fitted to the density, a name of `SURROGATES`; "" by "nuts".
+      importance: whether its draws are drawn again by their importance.
     """
 
     num_chains: int = 4
@@ -26,6 +28,40 @@ class Effort(NamedTuple):
     num_warmup: int = 1000
     target_acceptance: float = 0.8
     max_tree_depth: int = 10
+    surrogate: str = ""
+    importance: bool = False
+
+
+# What is fitted to a posterior density, and what it is called.
+SURROGATES = {
+    "full_rank": "a bent normal distribution with all covariances",
+    "factored": "independent bent normal distributions",
+}
+
+
+class Surrogate(NamedTuple):
+    """What is known of a distribution that stands for the posterior one.
+
+    Attributes:
+      elbo: its evidence lower bound; up to a constant where a prior is improper.
+      elbo_error: Monte Carlo standard error of that.
+      khat: Pareto's k of the importance ratios: above 0.7 they have no use, and the draws are far off.
+      log_ratios: (c, m) log importance ratios of draws, before any were drawn again.
+      effective: how many draws their importance leaves.
+      num_steps: of the optimiser.
+      has_settled: whether the bound no longer rose.
+    References:
+      Yao, Vehtari, Simpson, Gelman (2018), Yes, but did it work? ICML, for k; Vehtari, Simpson, Gelman, Yao,
+      Gabry (2024), J. Mach. Learn. Res. 25(72), for its limit.
+    """
+
+    elbo: float
+    elbo_error: float
+    khat: float
+    log_ratios: Floats
+    effective: float
+    num_steps: int
+    has_settled: bool
 
 
 class Stats(NamedTuple):
@@ -88,6 +124,8 @@ class Draws:
       effects_mixing: (2) largest R-hat and fewest effective draws of the effects.
       bfmi: (c,) E-BFMI, the estimated Bayesian fraction of missing information.
       effort: how much was asked for.
+      surrogate: what the draws are from, where that is not the posterior itself: independent draws then,
+        without chains, R-hat, divergences or energies.
     """
 
     psi: Floats
@@ -100,6 +138,7 @@ class Draws:
     effects_mixing: Floats
     bfmi: Floats
     effort: Effort
+    surrogate: Surrogate | None = None
 
     @property
     def num_chains(self) -> int:

@@ -44,8 +44,8 @@ class FittedModel:
     Attributes:
       model: what was fitted; the variables of its joint distribution hold the estimates. The model that was
         compiled keeps its start values.
-      method: "exact", "quadrature", "laplace", "mcem" or "nuts"; see `is_exact`, `has_modes`, `is_drawn`. By
-        "nuts" estimates are posterior means, and their standard errors and covariances the posterior's.
+      method: "exact", "quadrature", "laplace", "mcem", "nuts" or "vi"; see `is_exact`, `has_modes`, `is_drawn`.
+        By the last two estimates are posterior means, their standard errors and covariances the posterior's.
       reml: whether the restricted likelihood was maximised.
       params: the estimates on their natural scale.
       param_names: (d) names of all estimated parameters on the reporting scale.
@@ -73,7 +73,7 @@ class FittedModel:
         where nothing is known of them.
       certificate: what was examined at the estimates; None for fits saved without.
       resumed: from where the fit went on after it had been killed; None where it ran in one go.
-      draws: from the posterior distribution of parameters and effects, by method="nuts"; None otherwise.
+      draws: of parameters and effects given the data, by method="nuts" or "vi"; None otherwise.
     """
 
     model: Model

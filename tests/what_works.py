@@ -81,6 +81,9 @@ FITS: dict[str, Callable[[], lf.Fit]] = {
     "t effects": lambda: fit('heavy ~ x + a + (1 | gr(g, dist = "student"))'),
     "own family": lambda: fit("count ~ x + a + (1 | g)", own_family(), method="laplace"),
     "frequency": lambda: fit("count ~ x + a + (1 | g)", "poisson", method="laplace", frequency="n"),
+    "priors": lambda: fit("y ~ x + a + (1 | g)", priors={"b": "normal(0, 2)", "sd": "gamma(2, 1)"}),
+    "nuts": lambda: fit("y ~ x + a + (1 | g)", method="nuts", num_draws=100, num_warmup=100),
+    "vi": lambda: fit("y ~ x + a + (1 | g)", method="vi", num_draws=100),
     "loaded": lambda: saved(fit("y ~ x + a + (1 | g)")),
 }
 

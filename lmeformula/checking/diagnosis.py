@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.em.outcome import Outcome
+from lmeformula.estimation.dispatch import DRAWING
 from lmeformula.history import Ascent, Resumed, Sampling, Seconds
 from lmeformula.text.render import facts_html, facts_lines
 
@@ -53,7 +54,7 @@ class Diagnostics:
     Attributes:
       outcome: how the fit ended.
       ended: the same in words.
-      method: "exact", "quadrature", "laplace", "mcem" or "nuts".
+      method: "exact", "quadrature", "laplace", "mcem", "nuts" or "vi".
       num_iterations: of Monte Carlo EM; 0 otherwise.
       sampling: its last iteration, or None.
       ascent: how the deterministic maximisation ended, or None.
@@ -265,7 +266,7 @@ def _seconds(seconds: Seconds, is_drawn: bool, method: str) -> str:
         "compile": seconds.compile,
         "Laplace" if is_drawn else "fit": seconds.start,
         "whitening": seconds.whitening,
-        "draws" if method == "nuts" else "E- and M-steps": seconds.iterations,
+        "draws" if method in DRAWING else "E- and M-steps": seconds.iterations,
         "log-likelihood": seconds.bridge,
     }
     # Importing TensorFlow, standard errors, posterior means.

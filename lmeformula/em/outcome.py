@@ -62,9 +62,23 @@ class Outcome(enum.Enum):
         "target_acceptance to 0.95, or give tighter priors."
     )
     FEW_DRAWS = "The chains agree, but draws are too few for tails to be read off. Raise num_draws."
+    APPROXIMATED = "Converged: what stands for the posterior distribution is near enough to it."
+    POOR_SURROGATE = (
+        "Not to be believed: importance ratios say that what was fitted is far from the posterior "
+        "distribution. Draw from that itself, by method='nuts'."
+    )
+    UNSETTLED_SURROGATE = (
+        "What was fitted to the posterior distribution was still getting nearer to it. Give tighter priors, or "
+        "draw by method='nuts'."
+    )
     INTERRUPTED = "Interrupted by the user: these are the estimates of the last whole iteration."
 
     @property
     def converged(self) -> bool:
         """Whether the estimates are the maximum-likelihood ones, or posterior means, to their own error."""
-        return self in (Outcome.CONVERGED, Outcome.BOUNDARY, Outcome.SAMPLED)
+        return self in (
+            Outcome.CONVERGED,
+            Outcome.BOUNDARY,
+            Outcome.SAMPLED,
+            Outcome.APPROXIMATED,
+        )

@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from lmeformula.arrays import Floats
+from lmeformula.certificate import Certificate
 from lmeformula.drawn import Draws, Effort
+from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.evidence.posterior import (
@@ -71,14 +73,7 @@ def estimate_nuts(
     import_arviz()
     effort = effort or Effort()
     model = with_defaults(model)
-    effects = sum(len(term.levels) * len(term.columns) for term in model.design.terms)
-    numbers = (effects + model.space.size) * effort.num_chains * effort.num_draws
-    if numbers > MOST_NUMBERS:
-        raise ModelError(
-            f"{effort.num_chains} chains of {effort.num_draws:,} draws of {effects:,} effects are "
-            f"{numbers:,} numbers",
-            hint=f"Take num_draws={MOST_NUMBERS // (numbers // effort.num_draws)} or fewer.",
-        )
+    check_size(model, effort)
     start = start_of(model, seed, options, estimate)
     posterior = posterior_of(model, start)
     start_seconds = time.perf_counter() - began
@@ -86,7 +81,27 @@ def estimate_nuts(
     drawn = draws_of(posterior.target.coordinates, run, effort)
     total = time.perf_counter() - began
     seconds = Seconds(0.0, 0.0, total, start=start_seconds, iterations=total - start_seconds)
-    return fit_of(model, drawn, seconds, was_interrupted=run.was_interrupted)
+    certificate = certify_draws(drawn, model.space.names)
+    outcome = outcome_of(certificate, was_interrupted=run.was_interrupted)
+    return fit_of(model, drawn, seconds, "nuts", certificate, outcome)
+
+
+def check_size(model: Model, effort: Effort) -> int:
+    """The number of parameters and effects.
+
+    Raises:
+      ModelError: where all draws of them are more numbers than are held.
+    """
+    effects = sum(len(term.levels) * len(term.columns) for term in model.design.terms)
+    size = effects + model.space.size
+    numbers = size * effort.num_chains * effort.num_draws
+    if numbers > MOST_NUMBERS:
+        raise ModelError(
+            f"{effort.num_chains} chains of {effort.num_draws:,} draws of {effects:,} effects are "
+            f"{numbers:,} numbers",
+            hint=f"Take num_draws={MOST_NUMBERS // (numbers // effort.num_draws)} or fewer.",
+        )
+    return size
 
 
 class Posterior(NamedTuple):
@@ -156,7 +171,7 @@ def _check(target: Target, given: Given, effects: tuple[Floats, ...]) -> None:
     found = float(target.joint_log_prob([tf.constant(each) for each in moved], given))
     if not abs(known - found) <= ROUNDING * max(1.0, abs(known)):
         raise ModelError(
-            'method="nuts" does not draw effects of this model: their distribution is of another kind',
+            "effects of this model are not drawn from their posterior: their distribution is of another kind",
             hint="Leave method out.",
         )
 
@@ -215,17 +230,21 @@ def _spread(coordinates: Coordinates, start: FittedModel) -> Floats:
     return np.asarray(found)
 
 
+def on_scales(coordinates: Coordinates, x: Floats) -> tuple[Floats, Floats]:
+    """Coordinates (c, m, d) as the model's space has them, and on the reporting scale."""
+    psi = coordinates.to_psi(x.reshape(-1, x.shape[2]))
+    values = np.array([coordinates.space.to_report(each) for each in psi]).reshape(x.shape)
+    return psi.reshape(x.shape), values
+
+
 def draws_of(coordinates: Coordinates, run: Run, effort: Effort) -> Draws:
     """Draws on the scales of a fit, and how good they are."""
-    space = coordinates.space
-
-    def reported(x: Floats) -> tuple[Floats, Floats]:
-        psi = coordinates.to_psi(x.reshape(-1, x.shape[2]))
-        values = np.array([space.to_report(each) for each in psi]).reshape(x.shape)
-        return psi.reshape(x.shape), values
-
-    psi, values = reported(run.coordinates)
-    warmup = reported(run.warmup_coordinates)[1] if run.warmup_coordinates.size else psi[:, :0]
+    psi, values = on_scales(coordinates, run.coordinates)
+    warmup = (
+        on_scales(coordinates, run.warmup_coordinates)[1]
+        if run.warmup_coordinates.size
+        else psi[:, :0]
+    )
     return Draws(
         psi=psi,
         values=values,
@@ -241,13 +260,17 @@ def draws_of(coordinates: Coordinates, run: Run, effort: Effort) -> Draws:
 
 
 def fit_of(
-    model: Model, draws: Draws, seconds: Seconds, *, was_interrupted: bool = False
+    model: Model,
+    draws: Draws,
+    seconds: Seconds,
+    method: str,
+    certificate: Certificate,
+    outcome: Outcome,
 ) -> FittedModel:
     """The fit that draws make: means of parameters and effects, and their standard deviations."""
     space = model.space
     values = draws.values.reshape(-1, space.size)
     covariance = np.atleast_2d(np.cov(values.T))
-    certificate = certify_draws(draws, space.names)
     flat = tuple(each.reshape(-1, *each.shape[2:]) for each in draws.effects)
     moved = tuple(each - each.mean(axis=0) for each in flat)
     effects = Effects(
@@ -256,14 +279,14 @@ def fit_of(
     )
     found = finish(
         model,
-        "nuts",
+        method,
         params=mean_params(model, draws),
         values=values.mean(axis=0),
         errors=Errors("posterior", covariance),
         mc_error=draws.mixing.mcse,
         effects=effects,
         loglik=LogLik(np.nan, np.nan, space.size, model.design.num_observations),
-        outcome=outcome_of(certificate, was_interrupted=was_interrupted),
+        outcome=outcome,
         certificate=None,
         singular=False,
         seconds=seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from lmeformula.checkpoint.folder import opened
@@ -11,6 +11,7 @@ from lmeformula.checkpoint.trees import Tree, digest
 from lmeformula.em.types import Options
 from lmeformula.estimation.fingerprint import fingerprint
 from lmeformula.fit import FittedModel
+from lmeformula.model.compile import Model
 
 
 @contextmanager
@@ -35,14 +36,38 @@ def continued(
       CheckpointError: if the journal is of another call, or another process has it.
       OSError: if the folder cannot be made, or written to.
     """
+    choices = {"the estimates": digest(fit.param_values)}
+    choices |= {"method": fit.method, "solver": fit.solver, "reml": str(fit.reml)}
+    with continued_of_model(checkpoint, call, fit.model, options, choices, **asked):
+        yield
+
+
+@contextmanager
+def continued_of_model(
+    checkpoint: str | os.PathLike[str] | None,
+    call: str,
+    model: Model,
+    options: Options | None = None,
+    choices: Mapping[str, str] | None = None,
+    **asked: Tree,
+) -> Iterator[None]:
+    """The same of a call that has a model, and no fit yet.
+
+    Args:
+      checkpoint: the folder; None for no journal.
+      call: what it is called.
+      model: what it is of.
+      options: of the Monte Carlo EM engine.
+      choices: more that is known by name, in words.
+      asked: all else that its numbers depend on.
+    """
     with opened(checkpoint) as folder:
         if folder is None:
             yield
             return
-        choices = {"the call": call, "the estimates": digest(fit.param_values)}
-        choices |= {"method": fit.method, "solver": fit.solver, "reml": str(fit.reml)}
-        choices |= {name: digest(value) for name, value in asked.items()}
-        known = fingerprint(fit.model, Options() if options is None else options, choices)
+        named = {"the call": call, **(choices or {})}
+        named |= {name: digest(value) for name, value in asked.items()}
+        known = fingerprint(model, Options() if options is None else options, named)
         with folder.journal_of(known) as journal:
             yield
             journal.is_finished = True

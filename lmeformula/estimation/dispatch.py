@@ -24,7 +24,9 @@ from lmeformula.model.params import Params
 from lmeformula.startup import import_tensorflow
 from lmeformula.watch import EVALUATIONS, watched
 
-METHODS = ("auto", "exact", "quadrature", "laplace", "mcem", "nuts")
+METHODS = ("auto", "exact", "quadrature", "laplace", "mcem", "nuts", "vi")
+# Those that draw from the posterior distribution, or from what stands for it.
+DRAWING = ("nuts", "vi")
 # Those that integrate effects out.
 INTEGRATING = ("quadrature", "laplace")
 # What is said of a fit that takes its time.
@@ -53,7 +55,7 @@ def estimate(
 
     Args:
       model: what to fit.
-      method: "auto", "exact", "quadrature", "laplace", "mcem" or "nuts".
+      method: "auto", "exact", "quadrature", "laplace", "mcem", "nuts" or "vi".
       seed: of all random numbers.
       reml: maximise the restricted likelihood (exact only).
       solver: "auto", "direct" or "iterative".
@@ -63,15 +65,15 @@ def estimate(
       is_near: whether the start is next to the maximum, as all rows' estimates are for most of them: then none
         is looked for far out, nor how near an approximation is to the likelihood.
       checkpoint: where to keep what was worked out, and go on from; nowhere by default.
-      effort: how much "nuts" is to draw.
+      effort: how much "nuts" or "vi" is to draw.
     Raises:
       ModelError: for a method or a solver that does not exist or does not do what is asked.
       CheckpointError: for a checkpoint that is of another fit.
     """
     if method not in METHODS:
         raise ModelError(f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}.")
-    if method == "nuts":
-        return _drawn(model, seed, reml, solver, options, start, checkpoint, effort)
+    if method in DRAWING:
+        return _drawn(model, method, seed, reml, solver, options, start, checkpoint, effort)
     is_gaussian = model.family.is_normal
     is_student = not model.space.has_normal_priors
     is_chosen = method == "auto"
@@ -178,6 +180,7 @@ def estimate(
 
 def _drawn(
     model: Model,
+    method: str,
     seed: int,
     reml: bool,
     solver: str,
@@ -189,15 +192,17 @@ def _drawn(
     """Draw from the posterior distribution."""
     from lmeformula.estimation.refused_draws import refuse
 
-    refuse(model, reml, solver)
+    refuse(model, reml, solver, method)
     if checkpoint is not None:
-        raise ModelError('method="nuts" keeps no checkpoint', hint="Leave checkpoint out.")
+        raise ModelError(f'method="{method}" keeps no checkpoint', hint="Leave checkpoint out.")
     import_tensorflow()
     from lmeformula.estimation.by_nuts import estimate_nuts
+    from lmeformula.estimation.by_vi import estimate_vi
 
+    by = {"nuts": estimate_nuts, "vi": estimate_vi}[method]
     with one_blas_thread():
         settings = Options() if options is None else options
-        return estimate_nuts(model.starting(start), seed, settings, effort, estimate)
+        return by(model.starting(start), seed, settings, effort, estimate)
 
 
 def without_shards(fit: FittedModel) -> FittedModel:

@@ -6,9 +6,14 @@ from lmeformula.errors import ModelError
 from lmeformula.model.compile import Model
 
 
-def refuse(model: Model, reml: bool, solver: str) -> None:
+def refuse(model: Model, reml: bool, solver: str, method: str = "nuts") -> None:
     """Refuse what is not drawn.
 
+    Args:
+      model: the model.
+      reml: whether the restricted likelihood is asked for.
+      solver: the solver that is asked for.
+      method: "nuts" or "vi".
     Raises:
       ModelError: that says what to do instead.
     """
@@ -25,17 +30,17 @@ def refuse(model: Model, reml: bool, solver: str) -> None:
         what = "own parameters of the family of which some are held"
     if what:
         raise ModelError(
-            f'method="nuts" does not draw {what}',
+            f'method="{method}" does not draw {what}',
             hint='Leave method out, or use "laplace" or "mcem".',
         )
     if model.dtype != "float64":
-        raise ModelError('method="nuts" works in float64', hint="Leave dtype out.")
+        raise ModelError(f'method="{method}" works in float64', hint="Leave dtype out.")
     if solver == "iterative":
         raise ModelError(
-            'method="nuts" starts from a fit by the direct solver', hint="Leave solver out."
+            f'method="{method}" starts from a fit by the direct solver', hint="Leave solver out."
         )
     if reml:
         raise ModelError(
-            'method="nuts" has no restricted likelihood: it integrates over all parameters',
+            f'method="{method}" has no restricted likelihood: it integrates over all parameters',
             hint="Leave reml out.",
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,19 +9,17 @@ import numpy as np
 from lmeformula.arrays import Floats
 from lmeformula.design.absent import has_rows
 from lmeformula.design.design import Design
-from lmeformula.drawn import Draws, Stats
-from lmeformula.family import log_density
+from lmeformula.drawn import SURROGATES, Draws, Stats
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import draw_rows, response_arrays
 from lmeformula.prediction.over_draws import at_draw
-from lmeformula.prediction.predictor import add_effects, linear_predictor
+from lmeformula.prediction.predictor import linear_predictor
+from lmeformula.prediction.row_densities import CHUNK, row_densities
 
 # The name of a group, and its variables by their dimensions and values.
 Variables = dict[str, tuple[tuple[str, ...], Any]]
 # Log-likelihoods of more rows times draws are left out.
 MOST_CHEAP = 2**25
-# Numbers that are worked out at a time.
-CHUNK = 2**21
 TRUE_OR_FALSE = ("diverging", "reached_max_treedepth")
 
 
@@ -49,13 +46,15 @@ def posterior_groups(
         for j, column in enumerate(block.columns)
     }
     how = {"draws": "by the no-U-turn sampler"}
+    if draws.surrogate is not None:
+        how = {"draws": f"from {SURROGATES[draws.effort.surrogate]}, by variational inference"}
     found: dict[str, tuple[Variables, dict[str, str]]] = {
         "posterior": (of_parameters | of_effects, how),
-        "sample_stats": (_stats(draws.stats), how),
+        "sample_stats": (_stats(draws), how),
     }
     if draws.warmup_values.shape[1]:
         found["warmup_posterior"] = (_named(fit, draws.warmup_values), how)
-        found["warmup_sample_stats"] = (_stats(draws.warmup_stats), how)
+        found["warmup_sample_stats"] = (_of_transitions(draws.warmup_stats), how)
     design = fit.model.design
     if not (rows and has_rows(design)):
         return found
@@ -74,7 +73,16 @@ def _named(fit: FittedModel, values: Floats) -> Variables:
     return {name: (("chain", "draw"), values[:, :, j]) for j, name in enumerate(fit.param_names)}
 
 
-def _stats(stats: Stats) -> Variables:
+def _stats(draws: Draws) -> Variables:
+    if draws.surrogate is None:
+        return _of_transitions(draws.stats)
+    found: Variables = {"lp": (("chain", "draw"), draws.stats.lp)}
+    if not draws.effort.importance:
+        found["log_importance"] = (("chain", "draw"), draws.surrogate.log_ratios)
+    return found
+
+
+def _of_transitions(stats: Stats) -> Variables:
     found: Variables = {
         name: (("chain", "draw"), values.astype(bool) if name in TRUE_OR_FALSE else values)
         for name, values in stats._asdict().items()
@@ -83,41 +91,12 @@ def _stats(stats: Stats) -> Variables:
     return found
 
 
-def _over_chunks(
-    fit: FittedModel, draws: Draws, work: Callable[[Floats, Floats], Floats]
-) -> Floats:
-    """(c, m, n) of predictors (s, K, n) and own parameters (v, s) of draws, some at a time."""
-    design, space = fit.model.design, fit.model.space
-    fixed = linear_predictor(fit, design, with_random=False)
-    psi = draws.psi.reshape(-1, space.size)
-    effects = [each.reshape(-1, *each.shape[2:]) for each in draws.effects]
-    of_columns = np.eye(design.num_predictors)[:, list(design.column_predictors)]
-    found = np.empty((len(psi), design.n))
-    size = max(1, CHUNK // max(design.n, 1))
-    for start in range(0, len(psi), size):
-        part = slice(start, start + size)
-        moved = psi[part, : space.num_fixed] - fit.params.beta
-        eta = fixed + (of_columns * moved[:, None, :]) @ design.X.T
-        add_effects(eta, design.terms, [each[part] for each in effects])
-        own = np.array([space.family_values(each) for each in psi[part]]).reshape(len(moved), -1)
-        found[part] = work(eta, own.T)
-    return found.reshape(*draws.psi.shape[:2], design.n)
-
-
 def log_likelihoods(fit: FittedModel, draws: Draws) -> Floats:
     """(c, m, n) log densities of the rows at each draw of parameters and effects."""
-    import tensorflow as tf
-
-    family = fit.model.family
-    response = tuple(tf.constant(array, tf.float64) for array in family.response(fit.model.design))
-
-    def work(eta: Floats, own: Floats) -> Floats:
-        # The density has the predictors and then the rows in front.
-        turned = tf.constant(family.as_taken(np.moveaxis(eta, 0, -1), 0))
-        values = tuple(tf.constant(value, tf.float64) for value in own)
-        return np.asarray(log_density(family, turned, response, values)).T
-
-    return _over_chunks(fit, draws, work)
+    psi = draws.psi.reshape(-1, draws.psi.shape[2])
+    effects = [each.reshape(-1, *each.shape[2:]) for each in draws.effects]
+    found = row_densities(fit, psi, effects)
+    return found.reshape(*draws.psi.shape[:2], -1)
 
 
 def _predictive(fit: FittedModel, design: Design, draws: Draws, step: int, seed: int) -> Floats:

@@ -162,6 +162,20 @@ NUTS = (
     "Journal of Machine Learning Research 15, 1593-1623",
 )
 
+ADVI = (
+    "Kucukelbir, A., Tran, D., Ranganath, R., Gelman, A., Blei, D. M.",
+    2017,
+    "Automatic differentiation variational inference",
+    "Journal of Machine Learning Research 18(14), 1-45",
+)
+
+PSIS = (
+    "Vehtari, A., Simpson, D., Gelman, A., Yao, Y., Gabry, J.",
+    2024,
+    "Pareto smoothed importance sampling",
+    "Journal of Machine Learning Research 25(72), 1-58",
+)
+
 
 def references(fit: FittedModel) -> References:
     """List the papers of the model and of the methods that a fit used.
@@ -199,9 +213,13 @@ def _used(fit: FittedModel) -> Iterator[tuple[tuple[str, int, str, str], str]]:
         yield CONJUGATE, "equations by conjugate gradients"
         yield PROBES, "determinants by random probes"
     if fit.draws is not None:
-        yield NUTS, "draws of parameters and effects"
+        if fit.draws.surrogate is None:
+            yield NUTS, "draws of parameters and effects"
+            yield RHAT, "convergence of the chains, and effective draws"
+        else:
+            yield ADVI, "what stands for the posterior distribution"
+            yield PSIS, "Pareto's k, and importance ratios"
         yield TFP, "densities and samplers"
-        yield RHAT, "convergence of the chains, and effective draws"
     if fit.is_drawn:
         yield MCEM, "Monte Carlo EM"
         yield HMC, "draws of the random effects"

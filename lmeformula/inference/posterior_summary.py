@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lmeformula.arrays import Floats
+from lmeformula.drawn import Draws, Mixing
 from lmeformula.errors import ModelError
 from lmeformula.estimation.evidence.posterior import mixing_of
 from lmeformula.fit import FittedModel
@@ -24,6 +25,9 @@ HEADINGS: dict[str, tuple[str, Kind]] = {
     "ess_bulk": ("ESS bulk", "count"),
     "ess_tail": ("ESS tail", "count"),
 }
+
+
+OF_CHAINS = ("rhat", "ess_bulk", "ess_tail")
 
 
 class Summarised(NamedTuple):
@@ -69,7 +73,7 @@ def summarised(
     if exponentiate:
         p = fit.model.space.num_fixed
         values = np.concatenate([np.exp(values[:, :, :p]), values[:, :, p:]], axis=2)
-        mixing = mixing_of(values)
+        mixing = _mixing(values, fit.draws)
     flat = values.reshape(-1, values.shape[2])
     chances = (0.5, 0.5 - level / 2, 0.5 + level / 2)
     median, low, high = np.quantile(flat, chances, axis=0)
@@ -90,6 +94,14 @@ def summarised(
         )
         for j, one in enumerate(parameters(fit))
     ]
+
+
+def _mixing(values: Floats, draws: Draws) -> Mixing:
+    """Of numbers (c, m, d) that are made of draws: by chains, or where there are none by how many count."""
+    if draws.surrogate is None:
+        return mixing_of(values)
+    sd = values.std(axis=(0, 1), ddof=1)
+    return draws.mixing._replace(mcse=sd / np.sqrt(draws.mixing.ess_bulk))
 
 
 def _count(effective: float) -> int:
@@ -129,7 +141,12 @@ def posterior_table(fit: FittedModel, title: str, *effects: str) -> Table:
     named: dict[str, tuple[str, Kind]] = {"term": ("", "text")}
     if any(row.group for row in rows):
         named = {"group": ("group", "text"), "effect": ("", "text"), "term": ("term", "text")}
-    return Table(title, columns_of(rows, named | HEADINGS), (QUANTILES,) if rows else ())
+    assert fit.draws is not None
+    headings = dict(HEADINGS)
+    if fit.draws.surrogate is not None:
+        # Draws without chains.
+        headings = {name: one for name, one in HEADINGS.items() if name not in OF_CHAINS}
+    return Table(title, columns_of(rows, named | headings), (QUANTILES,) if rows else ())
 
 
 def smallest(values: Floats) -> float:

@@ -141,6 +141,7 @@ class _Response(ResponsePart):
         self._coefficients = tuple(effects)
         self._variable = space.own.variable if space.own.size else ""
         self._is_vector = space.own.size > 1
+        self._held = () if space.own.size else space.own.scale.tensors([])
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         parts = (*effects, *([self._variable] if self._variable else []), *terms)
         self.__signature__ = inspect.Signature([inspect.Parameter(part, kind) for part in parts])
@@ -151,7 +152,8 @@ class _Response(ResponsePart):
         if self._coefficients:
             beta = tf.stack([parts[name] for name in self._coefficients], axis=-1)
             eta = eta + tf.linalg.matvec(self._X, beta)
-        own: tuple[Tensor, ...] = ()
+        # What is held, such as a residual standard deviation, is no part.
+        own = tuple(tf.convert_to_tensor(value, eta.dtype) for value in self._held)
         if self._variable:
             values = parts[self._variable]
             each = tf.unstack(values, axis=-1) if self._is_vector else [values]

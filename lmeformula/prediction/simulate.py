@@ -13,6 +13,7 @@ from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.design.design import Design, NewRows, ResponseBlock, TermBlock
 from lmeformula.fit import FittedModel, check_single_rows
+from lmeformula.model.compile import Model
 from lmeformula.prediction.answers import Target, answered
 from lmeformula.prediction.distribution import (
     draw_normal_rows,
@@ -22,7 +23,7 @@ from lmeformula.prediction.distribution import (
 )
 from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
 from lmeformula.prediction.over_draws import at_random_draw
-from lmeformula.prediction.predictor import category_names, linear_predictor
+from lmeformula.prediction.predictor import linear_predictor
 from lmeformula.prediction.requested import NEW_LEVELS, Requested, Wanted, requested
 from lmeformula.prediction.unseen import unseen_effects
 
@@ -226,20 +227,23 @@ def with_drawn(fit: FittedModel, drawn: Floats) -> Design:
       fit: a fitted model with its rows.
       drawn: (n,) as `draw_rows` gives them.
     """
-    design = fit.model.design
+    return with_drawn_response(fit.model, drawn)
+
+
+def with_drawn_response(model: Model, drawn: Floats) -> Design:
+    """The design of a model with drawn values (n,) as its response."""
+    design = model.design
     assert design.response is not None
     block = design.response
-    values = _values(fit, block, design.weights, drawn)
+    values = _values(model, block, design.weights, drawn)
     if block.kind == "matrix":
         values = np.column_stack([drawn, block.values.sum(axis=1) - drawn])
     return replace(design, response=replace(block, values=values))
 
 
-def _values(
-    fit: FittedModel, block: ResponseBlock, weights: Floats | None, drawn: Floats
-) -> Floats:
+def _values(model: Model, block: ResponseBlock, weights: Floats | None, drawn: Floats) -> Floats:
     """Drawn responses (n,) as a response block has them; of two columns the successes."""
-    family = fit.model.family
+    family = model.family
     if family.has_trials and block.kind != "matrix" and block.trials is None:
         # Without weights, which count trials here, a row is one yes or no.
         return drawn if weights is None else drawn / weights
@@ -247,7 +251,7 @@ def _values(
         return drawn
     if not block.levels:
         return drawn + 1.0
-    place = [block.levels.index(name) for name in category_names(fit)]
+    place = [block.levels.index(name) for name in family.categories(model.design)]
     return np.array(place, np.float64)[drawn.astype(np.int64)]
 
 
@@ -256,7 +260,7 @@ def _of_its_kind(sampler: Sampler, drawn: Floats, asked: Requested) -> Any:
     fit, rows = sampler.fit, sampler.rows
     block = fit.model.design.response
     assert block is not None
-    values = asked.spread_out(_values(fit, block, rows.weights, drawn))
+    values = asked.spread_out(_values(fit.model, block, rows.weights, drawn))
     is_missing = np.isnan(values)
     if block.levels:
         codes = np.where(is_missing, -1, values).astype(np.int64)

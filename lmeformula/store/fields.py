@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ from lmeformula.arrays import Floats
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.covariance.prior import PRIORS
 from lmeformula.design.design import Design, ResponseBlock, Role, TermBlock
-from lmeformula.drawn import Draws, Effort, Mixing, Stats
+from lmeformula.drawn import Draws, Effort, Mixing, Stats, Surrogate
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.estimation.dispatch import METHODS
@@ -131,7 +132,7 @@ def _stats(count: str) -> Record:
 
 
 # c chains of m draws, after w of warm-up.
-DRAWS = record(
+_DRAWS = record(
     Draws,
     ("c", "m", "w"),
     psi=Array(("c", "m", "d")),
@@ -143,8 +144,10 @@ DRAWS = record(
     mixing=Record(Mixing, dict.fromkeys(Mixing._fields, Array(("d",)))),
     effects_mixing=Array(("two",)),
     bfmi=Array(("c",)),
-    effort=record(Effort),
+    effort=Record(Effort, record(Effort).fields, later={"surrogate": "", "importance": False}),
+    surrogate=maybe(record(Surrogate, log_ratios=Array(("c", "m")))),
 )
+DRAWS = replace(_DRAWS, later={"surrogate": None})
 
 FIT: Mapping[str, Codec] = {
     "method": choice(tuple(method for method in METHODS if method != "auto")),

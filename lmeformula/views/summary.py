@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lmeformula.arguments import kinds
 from lmeformula.checking.diagnostics import stderr_source
 from lmeformula.checking.ending import how_it_ended
-from lmeformula.drawn import Draws
+from lmeformula.drawn import SURROGATES, Draws
 from lmeformula.fit import FittedModel
 from lmeformula.inference.ddf import METHODS
 from lmeformula.inference.posterior_summary import smallest
@@ -39,6 +39,7 @@ _METHODS = {
     "laplace": "maximum likelihood, Laplace approximation",
     "mcem": "maximum likelihood by Monte Carlo EM",
     "nuts": "posterior distribution, by the no-U-turn sampler",
+    "vi": "approximation to the posterior distribution, by variational inference",
 }
 _MODES = {
     "exact": "posterior mode (MAP), exact",
@@ -236,6 +237,10 @@ def _other(fit: FittedModel) -> str:
 def _effort(fit: FittedModel) -> str:
     if fit.draws is not None:
         draws = fit.draws
+        if draws.surrogate is not None:
+            count = draws.num_chains * draws.num_draws
+            again = ", drawn again by importance" if draws.effort.importance else ""
+            return f", {SURROGATES[draws.effort.surrogate]}, {count:,} draws{again}"
         chains = "1 chain" if draws.num_chains == 1 else f"{draws.num_chains} chains"
         warmup = draws.warmup_stats.lp.shape[1]
         return f", {chains} of {draws.num_draws:,} draws after {warmup:,} of warm-up"
@@ -264,6 +269,12 @@ def _fit_line(fit: FittedModel) -> str:
 
 
 def _mixing_line(draws: Draws) -> str:
+    near = draws.surrogate
+    if near is not None:
+        return (
+            f"ELBO {near.elbo:.2f} (MC error {short(near.elbo_error)}), Pareto's k {near.khat:.2f}, "
+            f"importance leaves {near.effective:,.0f} effective draws"
+        )
     mixing = draws.mixing
     bulk, tails = smallest(mixing.ess_bulk), smallest(mixing.ess_tail)
     return (

@@ -10,7 +10,9 @@ from lmeformula.em.outcome import Outcome
 @pytest.mark.parametrize("outcome", Outcome, ids=lambda outcome: outcome.name)
 def test_only_what_is_called_converged_is(outcome):
     assert outcome.converged is outcome.value.startswith("Converged")
-    assert outcome.converged is (outcome.name in ("CONVERGED", "BOUNDARY", "SAMPLED"))
+    assert outcome.converged is (
+        outcome.name in ("CONVERGED", "BOUNDARY", "SAMPLED", "APPROXIMATED")
+    )
 
 
 @pytest.mark.parametrize("outcome", Outcome, ids=lambda outcome: outcome.name)

@@ -24,9 +24,11 @@ MOST_EFFECTS = 200
 NAMED = 6
 
 
-def import_arviz() -> Any:
-    """ArviZ, which works out how well chains agree.
+def import_arviz(method: str = "nuts") -> Any:
+    """ArviZ, which works out how well chains agree, and what importance ratios are worth.
 
+    Args:
+      method: that needs it.
     Raises:
       MissingLibraryError: if it is not installed.
     """
@@ -36,7 +38,7 @@ def import_arviz() -> Any:
             return importlib.import_module("arviz")
     except ImportError as error:
         raise MissingLibraryError(
-            f'method="nuts" needs ArviZ for its R-hat and effective draws, which cannot be imported: {error}',
+            f"method={method!r} needs ArviZ for what draws are worth, which cannot be imported: {error}",
             hint="Install it: pip install lmeformula[arviz].",
         ) from error
 

@@ -131,6 +131,15 @@ class Coordinates:
             jacobian += block.bijector.forward_log_det_jacobian(free, event_ndims=rank)
         return found, jacobian
 
+    def from_natural(self, natural: Mapping[str, Tensor]) -> Floats:
+        """(m, d) coordinates of natural values (m, ...) of each variable."""
+        found = []
+        for block in self.blocks:
+            value = tf.convert_to_tensor(natural[block.name], tf.float64)
+            free = value if block.bijector is None else block.bijector.inverse(value)
+            found.append(np.asarray(free).reshape(len(value), -1))
+        return np.concatenate(found, axis=1)
+
     def own_values(self, x: Tensor) -> tuple[Tensor, ...]:
         """The family's own parameters (c,) each, from x (d, c)."""
         free = tf.unstack(x[self.size - self.space.own.size :])

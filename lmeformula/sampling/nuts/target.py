@@ -16,7 +16,7 @@ non-centred; Betancourt, Girolami (2015), in Current Trends in Bayesian Methodol
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -124,6 +124,17 @@ class Target:
     def size(self) -> int:
         """d + q."""
         return self.coordinates.size + self.num_effects
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What the density is as a function of positions, metric and data: all that is built into a program."""
+        at, model = self.coordinates, self.coordinates.model
+        blocks = tuple((block.name, block.place.start, block.event) for block in at.blocks)
+        priors = tuple((one.key, one.prior, one.names, one.is_relative) for one in model.priors)
+        terms = tuple(one._replace(structure=None) for one in at.terms)
+        structures = tuple(one.structure for one in at.terms)
+        held = (model.space.held_sd, model.space.own.scale, at.own)
+        return self.family, blocks, terms, structures, held, self.sizes, priors
 
     def unwhitened(self, w: Tensor, metric: Metric, given: Given) -> Unwhitened:
         """Parameters and effects at positions w (d + q, c) of the sampler."""
