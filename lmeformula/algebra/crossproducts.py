@@ -23,6 +23,7 @@ from lmeformula.design.shards import lead_of
 
 # With so few rows sparse products spend their time on being called.
 FEW_ROWS = 4000
+ALL_ROWS = slice(None)
 
 
 class Layout(NamedTuple):
@@ -90,11 +91,11 @@ class Layout(NamedTuple):
         k, places = self.sizes[term][1], self.matrices[term].indices
         return np.asarray(places if k == 1 else places[::k] // k)
 
-    def spread(self, effects: Floats) -> Floats:
-        """Z effects (n,) or (n, m), for effects (q,) or (q, m)."""
-        found = self._spread(0, effects)
+    def spread(self, effects: Floats, rows: slice = ALL_ROWS) -> Floats:
+        """Z effects (n,) or (n, m) of some rows, for effects (q,) or (q, m)."""
+        found = self._spread(0, effects, rows)
         for j in range(1, len(self.sizes)):
-            found = found + self._spread(j, effects)
+            found += self._spread(j, effects, rows)
         return found
 
     def gather(self, rows: Floats) -> Floats:
@@ -125,14 +126,14 @@ class Layout(NamedTuple):
             for part, relation in zip(parts, self.relations, strict=True)
         )
 
-    def _spread(self, term: int, effects: Floats) -> Floats:
+    def _spread(self, term: int, effects: Floats, rows: slice) -> Floats:
         """What rows read of a term's effects."""
         matrix, own, relation = self.matrices[term], effects[self.place(term)], self.relation(term)
         if relation is not None:
             own = relation.outward(own)
         if self._is_short(term, effects):
-            return np.asarray(matrix.data * own[matrix.indices])
-        return np.asarray(matrix @ own)
+            return np.asarray(matrix.data[rows] * own[matrix.indices[rows]])
+        return np.asarray((matrix if rows == ALL_ROWS else matrix[rows]) @ own)
 
     def _is_short(self, term: int, values: Floats) -> bool:
         """Whether NumPy's own sums, which give the same, are faster than the calls of sparse products."""
@@ -201,6 +202,11 @@ def model_matrix(term: TermBlock, pointers: Codes | None = None) -> sp.csr_array
     )
     matrix.has_sorted_indices = True
     return matrix
+
+
+def are_ones(values: Floats) -> bool:
+    """Whether columns (n, k) are a single one of ones, as of an intercept."""
+    return values.shape[1] == 1 and bool((values[:1] == 1.0).all() and (values == 1.0).all())
 
 
 def outer_changes(slopes: Floats, factor: Floats) -> Floats:

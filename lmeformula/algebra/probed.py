@@ -161,7 +161,7 @@ class ProbedFactor(ByModes):
         if isinstance(shared, SharedProducts):
             pairs = [self._pair(share, each) for each in self.sides if each.probes is not None]
             return shared.leverages(self._apart, self._fixed_pairs, pairs)
-        found = self.base_leverages.copy()
+        found = self.base_leverages()
         self._add_leverages(found, self.sides)
         return found
 
@@ -171,7 +171,7 @@ class ProbedFactor(ByModes):
         if isinstance(shared, SharedProducts):
             yield from self._shared_by_probe(shared)
             return
-        fixed = self.base_leverages.copy()
+        fixed = self.base_leverages()
         for sides in self.sides:
             if sides.probes is None:
                 self._add_leverages(fixed, (sides,))
@@ -232,9 +232,8 @@ class ProbedFactor(ByModes):
         """(l, k, k) what the diagonal blocks of M^-1 would be with A = I; by formula order."""
         return self.eliminated.base_blocks()
 
-    @cached_property
     def base_leverages(self) -> Floats:
-        """(n,) what the leverages would be with A = I."""
+        """(n,) what the leverages would be with A = I; worked out each time, as there are as many as rows."""
         return leverages_apart(self._in_memory, self._apart)
 
     def _add_leverages(self, found: Floats, sides: tuple[Sides, ...]) -> None:
@@ -318,7 +317,7 @@ class NearFactor:
 
     def leverages(self) -> Floats:
         """(n,) diagonal of Z Lambda times its inverse times Lambda' Z'."""
-        found = self.of.base_leverages.copy()
+        found = self.of.base_leverages()
         outward = apply_lambda(self.of.plan, self.of.lambdas, self._outward)
         for few in in_parts(self.directions.shape[1], COLUMNS):
             add_forms(found, self.of.plan, outward @ self._beyond[:, few], outward[:, few])

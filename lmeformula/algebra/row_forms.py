@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.crossproducts import Layout, are_ones
 from lmeformula.arrays import Codes, Floats
 
 # Numbers that a block of rows reads of a term's effects.
@@ -72,7 +72,7 @@ def in_parts(count: int, most: int) -> Iterator[slice]:
 def _values(plan: Layout, term: int) -> Floats | None:
     """(n, k) of a term; None for ones alone."""
     values = plan.values(term)
-    return None if values.shape[1] == 1 and bool((values == 1.0).all()) else values
+    return None if are_ones(values) else values
 
 
 def _read(terms: list[tuple[Codes, Floats | None, Floats]], rows: slice) -> Floats:

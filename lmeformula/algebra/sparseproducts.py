@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from lmeformula.algebra.crossproducts import Layout, stacked, times_blocks
+from lmeformula.algebra.crossproducts import Layout, are_ones, stacked, times_blocks
 from lmeformula.algebra.sparse_patterns import ordered_by
 from lmeformula.arrays import Codes, Floats, Ints
 from lmeformula.rows.mapped import TOGETHER, row_blocks
@@ -313,6 +313,9 @@ def product_sums(
       weights: (n,) of the rows; None for ones.
     """
     found = np.zeros((count, first.shape[1], second.shape[1]))
+    if len(codes) <= TOGETHER and weights is not None and are_ones(first) and are_ones(second):
+        found[:, 0, 0] = np.bincount(codes, weights, count)
+        return found
     for rows in row_blocks(len(codes)):
         for a, column in enumerate(first[rows].T):
             left = column if weights is None else column * weights[rows]

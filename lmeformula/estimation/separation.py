@@ -16,7 +16,6 @@ models, Biometrika 71, 1-10.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -124,7 +123,8 @@ def _are_certain(model: Model, found: LaplaceFit, at_zero: Floats) -> bool:
     if not (family.base.measure in ("classes", "categories", "shares") or family.thresholds):
         return False
     if model.design.shards is None:
-        told = [_certainty(mode.rows.values, at_zero, model.design.frequencies)]
+        values = found.problem.rows.slopes(mode.eta, mode.at.own).values
+        told = [_certainty(values, at_zero, model.design.frequencies)]
     else:
         told = of_parts(found.problem, mode).ask(_certainty_there, *zero(model, found.params.own))
     return all(one for one, _ in told) and any(other for _, other in told)
@@ -138,9 +138,9 @@ def _certainty(values: Floats, at_zero: Floats, times: Floats) -> tuple[bool, bo
     return bool((values / times).min() >= math.log(CERTAIN)), bool(is_told)
 
 
-def _certainty_there(part: Part, *zero: Any) -> tuple[bool, bool]:
-    rows = part.held["look"].rows
-    return _certainty(rows.values, at_zero_there(part, *zero), part.rows.frequencies)
+def _certainty_there(part: Part, middle: float, free: Floats) -> tuple[bool, bool]:
+    values = part.held["rows"].slopes(part.held["look"].eta, free).values
+    return _certainty(values, at_zero_there(part, middle, free), part.rows.frequencies)
 
 
 def without_end(model: Model, found: LaplaceFit) -> Mask:

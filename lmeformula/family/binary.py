@@ -86,7 +86,9 @@ def _two_classes(design: Design) -> Arrays:
             'for ordered categories family="cumulative".',
         )
     refuse_weights(design, "bernoulli", 'Repeat the rows, or use family="binomial" with trials.')
-    return values, np.ones(len(values)), np.zeros(len(values))
+    # One number that is read for every row.
+    one, none = (np.broadcast_to(number, values.shape) for number in (1.0, 0.0))
+    return values, one, none
 
 
 def _check_trials(design: Design, family: str, trials: Floats) -> None:

@@ -133,7 +133,9 @@ class StudentModel:
             ]
             v, precisions = plan.join(tuple(moved)), following
         self.held = self.held._replace(precisions=precisions, v=mode.u)
-        value = mode.rows.value + self._prior(squares, precisions, freedom)
+        value = (
+            mode.value + 0.5 * float(mode.u @ mode.u) + self._prior(squares, precisions, freedom)
+        )
         return StandIn(arrays, mode, precisions, value)
 
     def log_likelihood(self, psi: Floats) -> float:

@@ -10,9 +10,9 @@ from lmeformula.algebra.orthogonal import orthogonal
 from lmeformula.algebra.shared import weighted_products
 from lmeformula.arrays import Floats
 from lmeformula.design.design import TermBlock
-from lmeformula.family import Depths, Family, Slopes
+from lmeformula.family import Depths, Family
 from lmeformula.family.own import Scale
-from lmeformula.likelihood.laplace.row_sums import Deeper, Look, RowsHere, Sloped
+from lmeformula.likelihood.laplace.row_sums import Deeper, Look, RowsHere
 from lmeformula.likelihood.laplace.rows import derivatives_of, stacked_form
 from lmeformula.model.stack import stack
 from lmeformula.rows.parts import Part
@@ -22,7 +22,7 @@ class _Weighted(NamedTuple):
     """See `Weighted`."""
 
     eta: Floats
-    rows: Slopes
+    first: Floats
     weights: Floats
 
 
@@ -72,7 +72,7 @@ def _here(part: Part, columns: str) -> RowsHere:
 
 def _there(part: Part) -> _Weighted:
     look: Look = part.held["look"]
-    return _Weighted(look.eta, look.rows, part.held["weights"])
+    return _Weighted(look.eta, look.first, part.held["weights"])
 
 
 def _joined(rest: Floats, lead: Floats) -> Floats:
@@ -117,33 +117,21 @@ def complete(part: Part, columns: str) -> tuple[Floats, Floats]:
     return _here(part, columns).complete(_there(part), part.held["depths"])
 
 
-def deeper(part: Part) -> tuple[Deeper, Floats]:
-    """See `RowSums`, by the leverages that are held; to be held."""
-    return _here(part, "X").deeper(_there(part), part.held["depths"], part.held["leverages"])
+def deeper(part: Part, columns: str) -> Deeper:
+    """See `RowSums`, by the leverages that are held."""
+    here = _here(part, columns)
+    return here.deeper(_there(part), part.held["depths"], part.held["leverages"])
 
 
-def sloped(part: Part, columns: str, rest: Floats, lead: Floats) -> Sloped:
+def along(part: Part, columns: str, rest: Floats, lead: Floats) -> Deeper:
     """See `RowSums`."""
-    depths, deeper, effects = part.held["depths"], part.held["deeper"], _joined(rest, lead)
-    found = _here(part, columns).sloped(_there(part), depths, deeper, effects)
-    # Its rows stay here.
-    return found._replace(along=np.empty(0), slope=np.empty(0))
+    here = _here(part, columns)
+    return here.along(_there(part), part.held["depths"], _joined(rest, lead))
 
 
-def directed(
-    part: Part,
-    columns: str,
-    rest: Floats,
-    other_rest: Floats,
-    lead: Floats,
-    other_lead: Floats,
-) -> tuple[Floats, None]:
-    """How predictors move, to be held; see `RowSums`."""
-    moves, effects = _joined(rest, lead), _joined(other_rest, other_lead)
-    return _here(part, columns).directed(_there(part), moves, effects)[1], None
-
-
-def bent(part: Part, own: Floats) -> tuple[Floats, Floats]:
+def bent(
+    part: Part, columns: str, own: Floats, rest: Floats, lead: Floats
+) -> tuple[Floats, Floats]:
     """See `RowSums`."""
-    depths, along = part.held["depths"], part.held["along"]
-    return _here(part, "X").bent(_there(part), depths, own, along)
+    here = _here(part, columns)
+    return here.bent(_there(part), part.held["depths"], own, _joined(rest, lead))

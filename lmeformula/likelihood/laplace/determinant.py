@@ -5,6 +5,7 @@ Reference: Kristensen, Nielsen, Berg, Skaug, Bell (2016), J. Stat. Softw. 70(5),
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +26,9 @@ from lmeformula.likelihood.laplace.likelihood import (
     Mode,
     Problem,
     paired,
+    through,
 )
-from lmeformula.likelihood.laplace.row_sums import At, Deeper, Sloped, deepened, spread_out
+from lmeformula.likelihood.laplace.row_sums import At, Deeper, deepened, spread_out
 from lmeformula.model.compile import Model
 
 # Steps of differences of the rows' third derivatives, in units of the predictor: two-sided ones, whose square
@@ -68,12 +70,14 @@ class Determinant(Nothing):
         if self._cells is None:
             self._cells = cells_of(self._plan)
         met = tuple(factor.met())
-        pull = _pulled(problem, mode, depths, leverages(self._plan, factor.lambdas, met))
+        each = leverages(self._plan, factor.lambdas, met)
+        pull = _pulled(problem, mode, depths, each)
         second = spread_out(depths.third, along.at_mode) + depths.own_second.T @ along.own
         bent = determinant_bend(factor, self._cells, met, mode.weights, along.changes, -second)
-        bent += _bent_rows(problem, mode, depths, along, pull, self._units)
+        aside = self._plan.spread(apply_lambda(self._plan, mode.at.lambdas, pull.adjoint))
+        bent += _bent_rows(problem, mode, depths, along, (0.5 * each, aside), self._units)
         bent += _bent_mode(problem, mode, depths, along, pull)
-        found = _slopes(problem, mode, depths, pull, factor.inverse_traces())
+        found = slopes_of(problem, mode, pull, factor.inverse_traces())
         return found._replace(information=-0.5 * (bent + bent.T))
 
     def bends_along(self, num_directions: int) -> bool:
@@ -103,25 +107,25 @@ class Exactly(Determinant):
 
 
 class Pull(NamedTuple):
-    """How -log |M| / 2 pulls at the rows' predictors.
+    """How -log |M| / 2 pulls at what moves the rows' predictors, each as of `Deeper`.
 
     Attributes:
       held: with the mode held.
-      adjoint: (q,) M^-1 Lambda' Z' of its derivative in the predictors.
+      adjoint: (q,) M^-1 Lambda' of what pulls at the effects then.
       moving: with the mode moving along.
     """
 
     held: Deeper
     adjoint: Floats
-    moving: Sloped
+    moving: Deeper
 
 
 def _pulled(problem: Problem, mode: Mode, depths: Depths, leverages: Floats) -> Pull:
-    plan, lambdas = problem.plan, mode.at.lambdas
-    held, pulls = problem.sums.deeper(mode, depths, leverages)
-    adjoint = mode.factor.solve(apply_lambda(plan, lambdas, pulls, transpose=True))
-    effects = apply_lambda(plan, lambdas, adjoint)
-    return Pull(held, adjoint, problem.sums.sloped(mode, depths, held, effects))
+    plan, lambdas, sums = problem.plan, mode.at.lambdas, problem.sums
+    held = sums.deeper(mode, depths, leverages)
+    adjoint = mode.factor.solve(apply_lambda(plan, lambdas, held.pulls, transpose=True))
+    along = sums.along(mode, depths, apply_lambda(plan, lambdas, adjoint))
+    return Pull(held, adjoint, Deeper(*(a - b for a, b in zip(held, along, strict=True))))
 
 
 def by_determinant(
@@ -140,12 +144,28 @@ def by_determinant(
     Returns:
       What is beyond the mode; its derivatives are linear in leverages and traces.
     """
-    return _slopes(problem, mode, depths, _pulled(problem, mode, depths, leverages), traces)
+    return slopes_of(problem, mode, _pulled(problem, mode, depths, leverages), traces)
 
 
-def _slopes(
-    problem: Problem, mode: Mode, depths: Depths, pull: Pull, traces: tuple[Floats, ...]
-) -> Beyond:
+def pulls_together(
+    problem: Problem, mode: Mode, depths: Depths, each: list[Deeper]
+) -> Iterator[Pull]:
+    """The pulls of several sets of leverages, from what each is with the mode held.
+
+    They are solved for side by side. How the slopes move with effects is in sums that are there once.
+    """
+    plan, lambdas, p = problem.plan, mode.at.lambdas, len(each[0].in_beta)
+    held = np.column_stack([one.pulls for one in each])
+    adjoints = mode.factor.solve(apply_lambda(plan, lambdas, held, transpose=True))
+    effects = apply_lambda(plan, lambdas, adjoints)
+    moved = held - through(problem, mode, effects)
+    crossed = problem.sums.complete(mode, depths)[0].T @ effects
+    for number, one in enumerate(each):
+        in_beta, in_own = one.in_beta - crossed[:p, number], one.in_own - crossed[p:, number]
+        yield Pull(one, adjoints[:, number], Deeper(moved[:, number], in_beta, in_own))
+
+
+def slopes_of(problem: Problem, mode: Mode, pull: Pull, traces: tuple[Floats, ...]) -> Beyond:
     """See `by_determinant`."""
     plan, lambdas = problem.plan, mode.at.lambdas
     by_slope, by_first = plan.split(pull.moving.pulls), plan.split(mode.pulls)
@@ -166,14 +186,24 @@ def _slopes(
 
 
 def _bent_rows(
-    problem: Problem, mode: Mode, depths: Depths, along: Directions, pull: Pull, units: Floats
+    problem: Problem,
+    mode: Mode,
+    depths: Depths,
+    along: Directions,
+    at: tuple[Floats, Floats],
+    units: Floats,
 ) -> Floats:
-    """(m, m) second derivatives of the rows' weights, at these leverages, and of what pulls at the mode.
+    """(m, m) second derivatives of the rows' weights, and of what pulls at the mode.
 
     The fourth derivatives are differences of the third ones, each row's by itself.
+
+    Args:
+      problem, mode, depths, along: as of `Marginal.beyond`.
+      at: (v n,) half the leverages, and what the rows read of the adjoint.
+      units: (K,).
     """
     own, predictors = along.own, along.at_mode
-    leverages, aside = pull.held.leverages, pull.moving.along
+    leverages, aside = at
     third = spread_out(depths.third, aside[:, None])
     found = predictors.T @ (third * predictors)
 
@@ -230,4 +260,4 @@ def _look(problem: Problem, at: At, u: Floats) -> Mode:
     weights = sums.weights(look)
     factor = problem.factorize(weights, at.lambdas)
     value, pulls = look.value - 0.5 * float(u @ u), sums.pulls(look)
-    return Mode(at, u, look.eta, look.rows, weights, factor, value, 0, pulls)
+    return Mode(at, u, look.eta, look.first, weights, factor, value, 0, pulls)

@@ -9,15 +9,18 @@ import numpy as np
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.arrays import Floats
-from lmeformula.likelihood.laplace.row_sums import RowSums, Weighted
+from lmeformula.likelihood.laplace.row_sums import RowsHere
 
 
 class Directions(NamedTuple):
     """Directions of the parameters, with effects that move along.
 
     Attributes:
-      predictors: (v n, m) how the rows' predictors move with the fixed effects, and with effects that do.
-      at_mode: (v n, m) how they move in all, with each Lambda as well, where the effects are the mode.
+      predictors: (v n, m) how the rows' predictors move with the fixed effects, and with effects that do; none
+        where sums over the rows are all that is asked for.
+      at_mode: (v n, m) how they move in all, with each Lambda as well, where the effects are the mode; or
+        none.
+      effects: (q, m) how effects move in all, on the predictors' scale.
       changes: (m, k, k) how each term's Lambda moves.
       own: (f, m) how the family's own parameters do.
       beta: (p, m) how the fixed effects do.
@@ -27,6 +30,7 @@ class Directions(NamedTuple):
 
     predictors: Floats
     at_mode: Floats
+    effects: Floats
     changes: tuple[Floats, ...]
     own: Floats
     beta: Floats
@@ -52,9 +56,8 @@ class Places(NamedTuple):
 
 
 def directions(
-    sums: RowSums,
+    rows: RowsHere | None,
     plan: Layout,
-    there: Weighted,
     lambdas: tuple[Floats, ...],
     u: Floats,
     changes: tuple[Floats, ...],
@@ -64,9 +67,8 @@ def directions(
     """The directions of single parameters, in which modes move along.
 
     Args:
-      sums: what is asked of the rows.
+      rows: whose predictors are asked for, each by itself; None where sums over them will do.
       plan: layout of the effects.
-      there: the rows at the mode.
       lambdas: (k, k) factor of each term.
       u: (q,) the mode.
       changes: (t, k, k) derivatives of each Lambda in its parameters.
@@ -80,8 +82,11 @@ def directions(
         turned[-1][where] = change
         effects.append(np.einsum("dab,lb->lad", turned[-1], own))
     along = apply_lambda(plan, lambdas, moves.T)
-    predictors, at_mode = sums.directed(there, along, plan.join(tuple(effects)))
+    whole = along + plan.join(tuple(effects))
+    predictors = at_mode = np.empty((0, d))
+    if rows is not None:
+        predictors, at_mode = rows.directed(along), rows.directed(whole)
     unit, count = np.eye(d), sum(map(len, changes)) + places.own.stop - places.own.start
     return Directions(
-        predictors, at_mode, tuple(turned), unit[places.own], unit[: d - count], moves.T
+        predictors, at_mode, whole, tuple(turned), unit[places.own], unit[: d - count], moves.T
     )

@@ -30,6 +30,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     approximate,
     assemble,
     find_mode,
+    without_rows,
 )
 from lmeformula.likelihood.laplace.modes import (
     KnownMode,
@@ -161,6 +162,8 @@ def fit_laplace(
     little = SETTLED_EXACTLY if care.marginal.is_exact else SETTLED
     has_information = factorize is None and problem.marginal.bends_along(m + elements.size)
 
+    here = problem.rows_here
+
     def place_of(coordinates: Floats) -> At:
         return At(coordinates[:p], elements.factors(coordinates[m:]), coordinates[p:m])
 
@@ -195,9 +198,7 @@ def fit_laplace(
             along = None
             is_far = not care.marginal.is_exact and trail.leads_far(coordinates)
             if has_information and not (is_far or trail.is_settled(coordinates, little)):
-                along = directions(
-                    problem.sums, plan, mode, at.lambdas, mode.u, changes, in_coordinates, places
-                )
+                along = directions(here, plan, at.lambdas, mode.u, changes, in_coordinates, places)
                 along = along._replace(is_rough=True)
             beyond = problem.marginal.beyond(problem, mode, depths, along)
             found = assemble(problem, mode, depths, beyond, along)
@@ -210,7 +211,7 @@ def fit_laplace(
             return nowhere(coordinates)
         slopes, score = found.in_factors, score_of(coordinates, found)
         if np.isfinite(found.value):
-            last = KnownMode(coordinates, mode.u, in_coordinates), mode
+            last = KnownMode(coordinates, mode.u, in_coordinates), at.lambdas
             memory.trail = trail = trail._replace(last=last)
         written, moves = trail.written, trail.moves
         if found.information is not None:
@@ -237,6 +238,9 @@ def fit_laplace(
         # Own parameters are logarithms, but for a location: a step is held to about one.
         held = np.arange(p, m)
         information[held, held] = np.maximum(information[held, held], np.abs(score[held]))
+        if factorize is not None:
+            # Of very many rows, two places at a time would be twice the memory.
+            found = without_rows(found)
         if not np.isfinite(found.value):
             return Evaluation(coordinates, -np.inf, score, information, slopes, found)
         follows = m > p if written is None else found.information is None

@@ -33,10 +33,13 @@ def in_blocks(form: ClosedForm) -> ClosedForm:
     def slopes(eta: Floats, response: tuple[Floats, ...], own: Floats) -> Slopes:
         if _are_few(eta, response):
             return form.slopes(eta, response, own)
-        found = np.empty((3, *eta.shape))
+        # Arrays of their own: who is done with one lets go of it.
+        found = Slopes(*(np.empty_like(eta) for _ in Slopes._fields))
         for rows in _blocks(len(eta)):
-            found[:, rows] = form.slopes(eta[rows], tuple(part[rows] for part in response), own)
-        return Slopes(*found)
+            part = form.slopes(eta[rows], tuple(part[rows] for part in response), own)
+            for whole, some in zip(found, part, strict=True):
+                whole[rows] = some
+        return found
 
     def depths(eta: Floats, response: tuple[Floats, ...], own: Floats) -> Depths:
         # Sums over rows of derivatives in own parameters are made of all of them.

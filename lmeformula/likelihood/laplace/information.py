@@ -14,6 +14,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     Approximation,
     Mode,
     Problem,
+    through,
 )
 from lmeformula.likelihood.laplace.row_sums import complete_block as of_rows
 
@@ -63,6 +64,6 @@ def average_information(
     lambdas = mode.at.lambdas
     outer = tuple(outer_changes(*each) for each in zip(changes, lambdas, strict=True))
     directions = covariance_directions(plan, mode.pulls, outer)
-    spread = problem.sums.through(mode, directions)
+    spread = through(problem, mode, directions)
     right = apply_lambda(plan, lambdas, spread, transpose=True)
     return np.asarray(0.5 * (directions.T @ spread - right.T @ mode.factor.solve(right)))

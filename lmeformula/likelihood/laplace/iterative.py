@@ -14,25 +14,23 @@ from lmeformula.algebra.products import Products
 from lmeformula.algebra.sparseproducts import find_meetings, sparse_products
 from lmeformula.arrays import Floats
 from lmeformula.likelihood import probing
-from lmeformula.likelihood.laplace.determinant import by_determinant
+from lmeformula.likelihood.laplace.determinant import pulls_together, slopes_of
 from lmeformula.likelihood.laplace.fit import Care, LaplaceFit, fit_laplace
 from lmeformula.likelihood.laplace.likelihood import (
     Approximation,
     Factorize,
     Problem,
     approximate,
-    assemble,
 )
 from lmeformula.likelihood.laplace.modes import gradient, place
-from lmeformula.likelihood.laplace.observed import observed_information
+from lmeformula.likelihood.laplace.observed import Steps, observed_information
 from lmeformula.likelihood.laplace.shared_rows import shared_rows
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 
-# Step of the differences for the observed information, in conditional standard errors and log sds: equations
-# are good to eight digits.
-DIFFERENCE = 3e-3
+# For the observed information: equations are good to eight digits.
+DIFFERENCE = Steps(to_both_sides=3e-3, of_many_rows=3e-2)
 IterativeLaplace = probing.ProbedFit[LaplaceFit]
 
 
@@ -121,7 +119,7 @@ def _fit_with(
     scores = scores_by_probe(space, found.problem, psi, at)
     if earlier is None or (earlier.inside != inside).any():
         observed = observed_information(
-            model, found.problem, psi, inside, mode.u, DIFFERENCE, is_metric=is_start
+            model, found.problem, psi, inside, mode.u, DIFFERENCE, is_metric=is_start, known=at
         )
         information = observed.matrix
     else:
@@ -152,18 +150,14 @@ def scores_by_probe(
     space: ParamSpace, problem: Problem, psi: Floats, found: Approximation
 ) -> Floats:
     """(m, d) the gradient of the approximation in psi by each probe, whose mean is that of `found`."""
-    factor = _factor(found)
+    factor, mode, depths = _factor(found), found.mode, found.depths
     scores = np.full((factor.num_probes, space.size), np.nan)
-    for number, leverages in enumerate(factor.leverages_by_probe()):
+    held = [problem.sums.deeper(mode, depths, each) for each in factor.leverages_by_probe()]
+    for number, pull in enumerate(pulls_together(problem, mode, depths, held)):
         traces = tuple(each[number] for each in factor.probed.each)
-        alone = assemble(
-            problem,
-            found.mode,
-            found.depths,
-            by_determinant(problem, found.mode, found.depths, leverages, traces),
-        )
-        scores[number] = gradient(space, psi, alone)
-    return scores
+        scores[number] = gradient(space, psi, slopes_of(problem, mode, pull, traces))
+    # What else the gradient has is no matter of probes, and all of it is linear in what they say.
+    return np.asarray(scores + (gradient(space, psi, found) - scores.mean(axis=0)))
 
 
 def _factor(found: Approximation) -> ProbedFactor:

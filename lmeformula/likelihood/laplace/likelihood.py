@@ -12,7 +12,7 @@ Kristensen, Nielsen, Berg, Skaug, Bell (2016), J. Stat. Softw. 70(5), section 2.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -22,16 +22,23 @@ from lmeformula.algebra.meetings import Factored
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.checkpoint.memory import Memory
-from lmeformula.family import Depths, Slopes
+from lmeformula.design.absent import AbsentRows, Why
+from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.directions import Directions
-from lmeformula.likelihood.laplace.row_sums import At, Look, RowsHere, RowSums
+from lmeformula.likelihood.laplace.row_sums import At, Look, RowsHere, RowSums, bent_products
 from lmeformula.likelihood.laplace.rows import RowDerivatives
 from lmeformula.model.compile import Model
 
 MAX_NEWTON_STEPS = 60
+PASSED = Why(
+    "this is a step on the way to a maximum, of which only sums over the rows were kept",
+    "Work the approximation out again at its parameters.",
+)
 # The mode is found when Newton's next step would raise the log joint density by less than this: by its root the
 # determinant is off, and an ascent tells rises of 1e-9 of that.
 MODE_GAIN = 1e-20
+# The same of a score by probes, whose root is off by less than its errors then, and which is followed alone.
+PROBED_GAIN = 1e-14
 # Next to the mode Newton's whole step is right, whatever rounding makes of the density of large counts.
 NEXT_TO = 1e-7
 # Newton's method converges quadratically: a small gain that falls no faster than this is rounding.
@@ -130,8 +137,11 @@ class Problem(NamedTuple):
     @property
     def sums(self) -> RowSums:
         """What is asked of rows, wherever they are."""
-        if self.elsewhere is not None:
-            return self.elsewhere
+        return self.rows_here if self.elsewhere is None else self.elsewhere
+
+    @property
+    def rows_here(self) -> RowsHere:
+        """The same, of rows that are here."""
         return RowsHere(self.plan, self.X, self.offset, self.rows)
 
 
@@ -142,7 +152,7 @@ class Mode(NamedTuple):
       at: the parameters.
       u: (q,) spherical effects.
       eta: (n,) linear predictor there.
-      rows: the rows' derivatives there.
+      first: (n,) the rows' first derivatives there.
       weights: (n,) W, the negative second derivatives.
       factor: of M.
       value: log joint density there, without the constant of the effects' density.
@@ -153,7 +163,7 @@ class Mode(NamedTuple):
     at: At
     u: Floats
     eta: Floats
-    rows: Slopes
+    first: Floats
     weights: Floats
     factor: Factored | ProbedFactor
     value: float
@@ -184,6 +194,15 @@ class Approximation(NamedTuple):
     is_known: bool = True
 
 
+def without_rows(found: Approximation) -> Approximation:
+    """An approximation on the way, of which all is kept but what rows and pairs of levels have."""
+    passed: Any = AbsentRows(found.mode.eta.shape, PASSED)
+    mode = found.mode._replace(eta=passed, first=passed, weights=passed, factor=passed)
+    nothing = np.empty((0, 0))
+    depths = Depths(passed, passed, nothing, passed, passed)
+    return found._replace(mode=mode, depths=depths)
+
+
 def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
     """Newton's method for the conditional mode, each step halved until the density rises.
 
@@ -206,8 +225,9 @@ def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
         gradient = apply_lambda(plan, lambdas, pulls, transpose=True) - u
         weights, factor, step = _newton_step(problem, look, lambdas, gradient)
         gain = float(gradient @ step)
+        least = PROBED_GAIN if isinstance(factor, ProbedFactor) else MODE_GAIN
         is_rounding = gain < max(SMALL_GAIN, ROUNDING * abs(value)) and gain > STALLED * before
-        if not gain > MODE_GAIN or is_rounding or number == MAX_NEWTON_STEPS:
+        if not gain > least or is_rounding or number == MAX_NEWTON_STEPS:
             break
         before = gain
         ahead = sums.ahead(look, at, step)
@@ -223,7 +243,7 @@ def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
         else:
             break
         u, look, value = moved, following, reached
-    return Mode(at, u, look.eta, look.rows, weights, factor, value, number, pulls)
+    return Mode(at, u, look.eta, look.first, weights, factor, value, number, pulls)
 
 
 def _newton_step(
@@ -242,6 +262,13 @@ def _newton_step(
         held = problem.sums.held(weights)
         factor = problem.factorize(held, lambdas)
         return held, factor, factor.solve(gradient)
+
+
+def through(problem: Problem, mode: Mode, effects: Floats) -> Floats:
+    """Z'WZ effects (q, m) at a mode: by the pairs of levels that meet, where these were summed up."""
+    if isinstance(mode.factor, ProbedFactor):
+        return mode.factor.eliminated.products.times(effects)
+    return problem.sums.through(mode, effects)
 
 
 def approximate(problem: Problem, at: At, start: Floats) -> Approximation:
@@ -271,7 +298,11 @@ def joint_slopes(
     in_factors = tuple(pull.T @ effects for pull, effects in zip(by_first, u, strict=True))
     information = None
     if along is not None:
-        information, by_own = problem.sums.bent(mode, depths, along.own, along.at_mode)
+        if not len(along.at_mode):
+            information, by_own = problem.sums.bent(mode, depths, along.own, along.effects)
+        else:
+            given = mode.weights, depths.own_first, along.own, along.at_mode
+            information, by_own = bent_products(*given)
         across = paired(problem, along, mode.pulls) + by_own
         information += along.moves.T @ along.moves
         information -= across + across.T + along.own.T @ depths.own_own @ along.own

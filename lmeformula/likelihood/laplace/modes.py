@@ -21,6 +21,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     Mode,
     Problem,
     find_mode,
+    through,
 )
 from lmeformula.likelihood.laplace.penalised import penalised, unpenalised
 from lmeformula.likelihood.laplace.row_sums import At
@@ -67,13 +68,15 @@ class KnownMode(NamedTuple):
         return bool(np.abs((coordinates - self.coordinates) @ self.slopes).max() <= 1.0)
 
 
-def effects_held(plan: Layout, mode: Mode, lambdas: tuple[Floats, ...]) -> Floats:
-    """(q,) spherical effects that are those of a mode in units of other factors.
+def effects_held(
+    plan: Layout, at: tuple[Floats, ...], u: Floats, lambdas: tuple[Floats, ...]
+) -> Floats:
+    """(q,) spherical effects that are those of a mode u, at some factors, in units of others.
 
     To start from where a step goes too far for derivatives: of factors many times as large the same spherical
     effects would be as far from the data.
     """
-    return without_lambda(plan, lambdas, apply_lambda(plan, mode.at.lambdas, mode.u))
+    return without_lambda(plan, lambdas, apply_lambda(plan, at, u))
 
 
 def layout_of(model: Model) -> Layout:
@@ -148,17 +151,16 @@ def mode_slopes(
       the factors.
     """
     plan, lambdas = problem.plan, mode.at.lambdas
-    moved = []
     u, first = plan.split(mode.u), plan.split(mode.pulls)
+    effects, own = np.zeros((2, plan.num_effects, sum(map(len, changes))))
+    number = 0
     for j, change in enumerate(changes):
         for matrix in change:
-            effects = np.zeros(plan.num_effects)
-            effects[plan.place(j)] = (u[j] @ matrix.T).ravel()
-            pull = problem.sums.through(mode, effects)
-            gradient = apply_lambda(plan, lambdas, -pull, transpose=True)
-            gradient[plan.place(j)] += (first[j] @ matrix).ravel()
-            moved.append(gradient)
-    by_factors = mode.factor.solve(np.column_stack(moved))
+            effects[plan.place(j), number] = (u[j] @ matrix.T).ravel()
+            own[plan.place(j), number] = (first[j] @ matrix).ravel()
+            number += 1
+    own -= apply_lambda(plan, lambdas, through(problem, mode, effects), transpose=True)
+    by_factors = mode.factor.solve(own)
     return np.vstack([coefficients.slopes.T, by_factors.T])
 
 

@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats, Mask
 from lmeformula.checkpoint.journal import done
 from lmeformula.covariance.chart import bends
 from lmeformula.design.shards import mean_squares
 from lmeformula.likelihood.laplace.directions import Places, directions
 from lmeformula.likelihood.laplace.likelihood import (
+    Approximation,
     Beyond,
     Problem,
     find_mode,
@@ -67,6 +69,19 @@ class Observed(NamedTuple):
     beyond: Floats
 
 
+class Steps(NamedTuple):
+    """Steps of differences of slopes that are rough.
+
+    Attributes:
+      to_both_sides: in log sds, or in conditional standard errors of coefficients.
+      of_many_rows: to one side, in the latter: with rows the determinant bends by less in each of them, and
+        short steps of a coefficient that effects can take up have fewer digits.
+    """
+
+    to_both_sides: float
+    of_many_rows: float
+
+
 def nothing_observed(free: Mask) -> Observed:
     """What there is where the density has no curvature: nothing."""
     d = len(free)
@@ -86,9 +101,10 @@ def observed_information(
     psi: Floats,
     free: Mask,
     start: Floats,
-    difference: float | None = None,
+    difference: Steps | None = None,
     *,
     is_metric: bool = False,
+    known: Approximation | None = None,
 ) -> Observed:
     """The negative second derivative of the approximation.
 
@@ -98,22 +114,24 @@ def observed_information(
       psi: (d,) the maximum; boundary parameters hold a finite stand-in.
       free: (d,) parameters inside their boundary; the others get zero rows and columns.
       start: (q,) the mode there.
-      difference: step of the differences of the determinant's slopes, where these are rough; by default as
-        rounding allows.
-        Nothing checks them then but that they are symmetric.
+      difference: steps of the differences of the determinant's slopes, where these are rough; by default as
+        rounding allows. Nothing checks them then but that they are symmetric.
       is_metric: whether it is for the lengths of steps alone. Of many rows, beside which the determinant says
         little of coefficients, only its second derivatives in covariances are worked out then, unchecked.
+      known: the approximation at psi, if it is at hand.
     Raises:
       numpy.linalg.LinAlgError: if the density has no curvature at psi.
     """
     space = model.space
-    mode = find_mode(problem, place(space, psi), start)
-    depths = problem.sums.depths(mode, mode.at.own)
+    mode = find_mode(problem, place(space, psi), start) if known is None else known.mode
+    depths = problem.sums.depths(mode, mode.at.own) if known is None else known.depths
     moves = np.where(free[:, None], slopes_in_psi(space, problem, psi, mode, depths), 0.0)
     places = Places(space.own_slice, space.theta_slices)
     lambdas, changes = mode.at.lambdas, space.factor_changes(psi)
-    along = directions(problem.sums, problem.plan, mode, lambdas, mode.u, changes, moves, places)
-    complete = _bent(space, psi, joint_slopes(problem, mode, depths, along))
+    here = None if isinstance(mode.factor, ProbedFactor) else problem.rows_here
+    along = directions(here, problem.plan, lambdas, mode.u, changes, moves, places)
+    joint = joint_slopes(problem, mode, depths, along)
+    complete = _bent(space, psi, joint)
     # Priors, which may say more than the rows, are written out as well.
     marginal = unpenalised(problem.marginal)
     if isinstance(problem.marginal, Penalised):
@@ -141,12 +159,19 @@ def observed_information(
     def two_sided(step: Floats) -> Floats:
         return 0.5 * (slopes(step) - slopes(-step))
 
+    num_covariances = int(free[space.num_fixed : space.own_slice.start].sum())
+
+    def at_rest() -> Floats:
+        if known is None or isinstance(problem.marginal, Penalised):
+            return slopes(np.zeros_like(psi))
+        beyond_it = gradient(space, psi, known) - gradient(space, psi, joint)
+        return np.where(free, beyond_it, 0.0) @ ways
+
     if is_metric and model.design.n > MANY_ROWS:
-        at_rest, bend = slopes(np.zeros_like(psi)), np.zeros_like(before)
-        length = ONE_SIDED if difference is None else difference
-        num_covariances = free[space.num_fixed : space.own_slice.start].sum()
+        resting, bend = at_rest(), np.zeros_like(before)
+        length = ONE_SIDED if difference is None else difference.to_both_sides
         for number, way in enumerate(ways.T[:num_covariances]):
-            bend[number] = (slopes(length * way) - at_rest) / length
+            bend[number] = (slopes(length * way) - resting) / length
             bend[:, number] = bend[number]
         matrix = complete - back.T @ bend @ back
         matrix[nothing], matrix[:, nothing] = 0.0, 0.0
@@ -173,23 +198,29 @@ def observed_information(
         written = -ways.T @ _bent(space, psi, beyond_it) @ ways
         if marginal.is_exact:
             # Each further slope is an integral: one will do where it has the digits.
-            here = np.where(free, gradient(space, psi, beyond_it), 0.0) @ ways
-            once = finish(written, (slopes(SHORT * across) - here) / SHORT)
+            resting = np.where(free, gradient(space, psi, beyond_it), 0.0) @ ways
+            once = finish(written, (slopes(SHORT * across) - resting) / SHORT)
             if once.noise < GOOD:
                 return once
         exact = finish(written, two_sided(TWO_SIDED * across) / TWO_SIDED)
         if exact.noise < GOOD or marginal.is_spent:
             return exact
     if difference is not None:
-        found = np.array([two_sided(difference * way) / difference for way in ways.T])
+        step, far = difference.to_both_sides, difference.of_many_rows
+        both = num_covariances if model.design.n > MANY_ROWS else ways.shape[1]
+        each = [two_sided(step * way) / step for way in ways.T[:both]]
+        if both < ways.shape[1]:
+            resting = at_rest()
+            each += [(slopes(far * way) - resting) / far for way in ways.T[both:]]
+        found = np.array(each)
         return finish(found, signs @ found)
     check = _extrapolated(two_sided, across)
     others = () if written is None else (finish(written, check),)
     if others and others[0].noise < GOOD:
         return others[0]
     if model.design.n > MANY_ROWS:
-        here = slopes(np.zeros_like(psi))
-        first = [(slopes(ONE_SIDED * way) - here) / ONE_SIDED for way in ways.T]
+        resting = at_rest()
+        first = [(slopes(ONE_SIDED * way) - resting) / ONE_SIDED for way in ways.T]
     else:
         first = [two_sided(TWO_SIDED * way) / TWO_SIDED for way in ways.T]
     rough = finish(np.array(first), check)

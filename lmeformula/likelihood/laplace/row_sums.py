@@ -14,8 +14,9 @@ import numpy as np
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.arrays import Floats
-from lmeformula.family import Depths, Slopes
+from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.rows import RowDerivatives
+from lmeformula.rows.mapped import row_blocks
 
 
 class At(NamedTuple):
@@ -37,12 +38,14 @@ class Look(NamedTuple):
 
     Attributes:
       eta: (n,) linear predictor.
-      rows: the rows' derivatives there.
+      first: (n,) first derivatives there.
+      weights: (n,) negative second ones.
       value: the log density of all rows.
     """
 
     eta: Floats
-    rows: Slopes
+    first: Floats
+    weights: Floats
     value: float
 
 
@@ -54,8 +57,8 @@ class Seen(Protocol):
         """(n,) linear predictor."""
 
     @property
-    def rows(self) -> Slopes:
-        """The rows' derivatives there."""
+    def first(self) -> Floats:
+        """(n,) the rows' first derivatives there."""
 
 
 class Weighted(Seen, Protocol):
@@ -67,31 +70,14 @@ class Weighted(Seen, Protocol):
 
 
 class Deeper(NamedTuple):
-    """How -log |M| / 2 pulls at the rows' predictors, the mode held.
+    """How -log |M| / 2 pulls at what moves the rows' predictors, or how that moves with effects.
 
     Attributes:
-      leverages: (v n,) half the diagonal of Z Lambda M^-1 Lambda' Z': how it changes with each row's predictor,
-        through that row's weight.
-      deeper: (v n,) its derivative in the predictors.
-    """
-
-    leverages: Floats
-    deeper: Floats
-
-
-class Sloped(NamedTuple):
-    """How it pulls at them with the mode moving along.
-
-    Attributes:
-      along: (v n,) Z Lambda of the adjoint.
-      slope: (v n,) its derivative in what moves the predictors.
-      pulls: (q,) Z' of that.
+      pulls: (q,) Z' of its derivative in the predictors.
       in_beta: (p,) X' of that.
       in_own: (f,) its derivative in the family's own parameters.
     """
 
-    along: Floats
-    slope: Floats
     pulls: Floats
     in_beta: Floats
     in_own: Floats
@@ -109,7 +95,7 @@ class RowSums(Protocol):
     def pulls(self, there: Seen) -> Floats:
         """(q,) Z' of the first derivatives."""
 
-    def weights(self, there: Seen) -> Floats:
+    def weights(self, look: Look) -> Floats:
         """(n,) the negative second derivatives."""
 
     def held(self, weights: Floats) -> Floats:
@@ -132,25 +118,27 @@ class RowSums(Protocol):
           square: (p + f, p + f) in the latter.
         """
 
-    def deeper(self, there: Weighted, depths: Depths, leverages: Floats) -> tuple[Deeper, Floats]:
-        """From leverages (v n,); and (q,) Z' of the derivative in the predictors."""
-
-    def sloped(self, there: Weighted, depths: Depths, deeper: Deeper, effects: Floats) -> Sloped:
-        """From (q,) Lambda times the adjoint."""
-
-    def directed(self, there: Weighted, moves: Floats, effects: Floats) -> tuple[Floats, Floats]:
-        """How predictors move, (v n, m) each, with effects (q, m) that move, and Lambda as well.
+    def deeper(self, there: Weighted, depths: Depths, leverages: Floats) -> Deeper:
+        """How the determinant pulls with the mode held.
 
         Args:
-          there: the rows.
-          moves: by which the first p directions move effects along with a fixed effect each.
-          effects: by which the factors move them.
+          there, depths: the rows.
+          leverages: (v n,) diagonal of Z Lambda M^-1 Lambda' Z': twice how it changes with each row's weight.
         """
 
+    def along(self, there: Weighted, depths: Depths, effects: Floats) -> Deeper:
+        """How much less the slopes of the log joint density are where effects (q,) move so much."""
+
     def bent(
-        self, there: Weighted, depths: Depths, own: Floats, predictors: Floats
+        self, there: Weighted, depths: Depths, own: Floats, effects: Floats
     ) -> tuple[Floats, Floats]:
-        """(m, m) products of moves of the predictors: weighted ones, and by own parameters (f, m) that move."""
+        """(m, m) products of how predictors move: weighted ones, and by own parameters (f, m) that move.
+
+        Args:
+          there, depths: the rows.
+          own: how own parameters move.
+          effects: (q, m) by which effects move; the first p directions move a fixed effect each as well.
+        """
 
 
 class RowsHere(NamedTuple):
@@ -174,8 +162,10 @@ class RowsHere(NamedTuple):
 
     def look_at(self, beta: Floats, effects: Floats, own: Floats) -> Look:
         """The rows at effects (q,) of the predictors' scale."""
-        base = self.offset + self.X @ beta
-        return self._look(base + self.plan.spread(effects), own)
+        eta = self.X @ beta
+        eta += self.offset
+        eta += self.plan.spread(effects)
+        return self._look(eta, own)
 
     def ahead(self, look: Look, at: At, step: Floats) -> Callable[[float, Floats], Look]:
         """See `RowSums`."""
@@ -184,15 +174,15 @@ class RowsHere(NamedTuple):
 
     def _look(self, eta: Floats, own: Floats) -> Look:
         rows = self.rows.slopes(eta, own)
-        return Look(eta, rows, rows.value)
+        return Look(eta, rows.first, np.negative(rows.second), rows.value)
 
     def pulls(self, there: Seen) -> Floats:
         """See `RowSums`."""
-        return self.plan.gather(there.rows.first)
+        return self.plan.gather(there.first)
 
-    def weights(self, there: Seen) -> Floats:
+    def weights(self, look: Look) -> Floats:
         """See `RowSums`."""
-        return np.asarray(-there.rows.second)
+        return look.weights
 
     def held(self, weights: Floats) -> Floats:
         """See `RowSums`."""
@@ -200,7 +190,7 @@ class RowsHere(NamedTuple):
 
     def in_beta(self, there: Seen) -> Floats:
         """See `RowSums`."""
-        return self.X.T @ there.rows.first
+        return self.X.T @ there.first
 
     def depths(self, there: Seen, own: Floats) -> Depths:
         """See `RowSums`."""
@@ -216,37 +206,47 @@ class RowsHere(NamedTuple):
         columns, square = complete_block(self.X, there.weights, depths)
         return self.plan.gather(columns), square
 
-    def deeper(self, there: Weighted, depths: Depths, leverages: Floats) -> tuple[Deeper, Floats]:
+    def deeper(self, there: Weighted, depths: Depths, leverages: Floats) -> Deeper:
         """See `RowSums`."""
-        halved = 0.5 * leverages
-        found = Deeper(halved, deepened(depths.third, halved))
-        return found, self.plan.gather(found.deeper)
-
-    def sloped(self, there: Weighted, depths: Depths, deeper: Deeper, effects: Floats) -> Sloped:
-        """See `RowSums`."""
-        along = self.plan.spread(effects)
-        slope = deeper.deeper - there.weights * along
-        return Sloped(
-            along,
-            slope,
-            self.plan.gather(slope),
-            self.X.T @ slope,
-            # Through the rows' weights in log|M|, and through the mode that log|M| is taken at.
-            depths.own_second @ deeper.leverages + depths.own_first @ along,
+        slope = deepened(depths.third, leverages)
+        slope *= 0.5
+        return Deeper(
+            self.plan.gather(slope), self.X.T @ slope, 0.5 * (depths.own_second @ leverages)
         )
 
-    def directed(self, there: Weighted, moves: Floats, effects: Floats) -> tuple[Floats, Floats]:
+    def along(self, there: Weighted, depths: Depths, effects: Floats) -> Deeper:
         """See `RowSums`."""
-        predictors = self.plan.spread(moves)
-        predictors[:, : self.X.shape[1]] += self.X
-        return predictors, predictors + self.plan.spread(effects)
+        predictors = self.plan.spread(effects)
+        in_own = -(depths.own_first @ predictors)
+        predictors *= there.weights
+        return Deeper(self.plan.gather(predictors), self.X.T @ predictors, in_own)
+
+    def directed(self, effects: Floats, rows: slice = slice(None)) -> Floats:
+        """(v n, m) how predictors move with effects (q, m); see `RowSums.bent`."""
+        predictors = self.plan.spread(effects, rows)
+        predictors[:, : self.X.shape[1]] += self.X[rows]
+        return predictors
 
     def bent(
-        self, there: Weighted, depths: Depths, own: Floats, predictors: Floats
+        self, there: Weighted, depths: Depths, own: Floats, effects: Floats
     ) -> tuple[Floats, Floats]:
-        """See `RowSums`."""
-        squares = predictors.T @ (there.weights[:, None] * predictors)
-        return squares, own.T @ depths.own_first @ predictors
+        """See `RowSums`; a block of rows at a time."""
+        squares, by_own = np.zeros((2, *[effects.shape[1]] * 2))
+        for rows in row_blocks(len(self.X)):
+            products = bent_products(
+                there.weights[rows], depths.own_first[:, rows], own, self.directed(effects, rows)
+            )
+            squares += products[0]
+            by_own += products[1]
+        return squares, by_own
+
+
+def bent_products(
+    weights: Floats, own_first: Floats, own: Floats, predictors: Floats
+) -> tuple[Floats, Floats]:
+    """(m, m) products of moves (v n, m) of the predictors; see `RowSums.bent`."""
+    squares = predictors.T @ (weights[:, None] * predictors)
+    return squares, own.T @ own_first @ predictors
 
 
 def complete_block(X: Floats, weights: Floats, depths: Depths) -> tuple[Floats, Floats]:
@@ -279,6 +279,8 @@ def deepened(third: Floats, values: Floats) -> Floats:
       values: each is of a stacked row; those of pairs of predictors read nothing.
     """
     size, k, n = third.shape
+    if size == 1 and values.ndim == 1:
+        return np.asarray(third.reshape(n) * values)
     found = np.zeros_like(values)
     parts = values.reshape(size, n, -1)
     found[: k * n] = np.einsum("vkn,vnm->knm", third, parts).reshape(k * n, *values.shape[1:])

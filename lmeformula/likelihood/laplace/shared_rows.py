@@ -8,8 +8,6 @@ number for each row stays there, under these names, each worked out from those b
     products                Z'WZ there, and the weights W beside it
     depths                  further derivatives
     fixed, leverages        see `SharedProducts`
-    deeper                  how the determinant pulls at the predictors
-    along                   how predictors move
 
 Here are stand-ins for them, which know where they were looked at: what was looked at elsewhere since is looked
 at again. So any number of models may ask the same parts in turn.
@@ -33,7 +31,7 @@ from lmeformula.algebra.shared import (
 )
 from lmeformula.arrays import Floats
 from lmeformula.design.absent import WITH_WORKERS, AbsentRows, elsewhere
-from lmeformula.family import Depths, Family, Slopes
+from lmeformula.family import Depths, Family
 from lmeformula.family.own import Scale
 from lmeformula.likelihood.laplace import asked_rows as asked
 from lmeformula.likelihood.laplace.likelihood import Mode, Problem
@@ -42,14 +40,13 @@ from lmeformula.likelihood.laplace.row_sums import (
     Deeper,
     Look,
     Seen,
-    Sloped,
     Weighted,
 )
 from lmeformula.model.compile import Model
 from lmeformula.rows.parts import Parts, Shards
 
 # What is held at a look, and has to be made again with it.
-OF_A_LOOK = ("products", "depths", "fixed", "leverages", "deeper", "along")
+OF_A_LOOK = ("products", "depths", "fixed", "leverages")
 
 
 class Rule(NamedTuple):
@@ -109,7 +106,7 @@ class SharedRows(NamedTuple):
         place: Any = Place(self, at, u)
         self._go_to(place)
         nothing = elsewhere(self.num_rows)
-        return Look(place, Slopes(nothing, nothing, nothing), place.value)
+        return Look(place, nothing, nothing, place.value)
 
     def ahead(self, look: Look, at: At, step: Floats) -> Callable[[float, Floats], Look]:
         """See `RowSums`: nothing is added up there, and a part that is lost is made from one look."""
@@ -119,9 +116,9 @@ class SharedRows(NamedTuple):
         """See `RowSums`."""
         return _place(there).pulls
 
-    def weights(self, there: Seen) -> Floats:
+    def weights(self, look: Look) -> Floats:
         """See `RowSums`."""
-        return _typed(Weights(_place(there), False))
+        return _typed(Weights(_place(look), False))
 
     def held(self, weights: Floats) -> Floats:
         """See `RowSums`."""
@@ -156,49 +153,25 @@ class SharedRows(NamedTuple):
         found = self.shards.parts.ask(asked.complete, self.columns)
         return self._gathered([each for each, _ in found]), added(own for _, own in found)
 
-    def deeper(self, there: Weighted, depths: Depths, leverages: Floats) -> tuple[Deeper, Floats]:
+    def deeper(self, there: Weighted, depths: Depths, leverages: Floats) -> Deeper:
         """See `RowSums`."""
         self.ready(there)
         assert self.shards.held.get("leverages") is leverages
-        pulls = self._gathered(self.shards.parts.keep("deeper", asked.deeper))
-        found = Deeper(elsewhere(self.num_rows), elsewhere(self.num_rows))
-        self.shards.held["deeper"] = found
-        return found, pulls
+        return self._together(self.shards.parts.ask(asked.deeper, self.columns))
 
-    def sloped(self, there: Weighted, depths: Depths, deeper: Deeper, effects: Floats) -> Sloped:
+    def along(self, there: Weighted, depths: Depths, effects: Floats) -> Deeper:
         """See `RowSums`."""
         self.ready(there)
-        assert self.shards.held.get("deeper") is deeper
         rest, lead = self._cut(effects)
-        found = self.shards.parts.ask(asked.sloped, self.columns, rest, each=[lead])
-        nothing = elsewhere(self.num_rows)
-        return Sloped(
-            nothing,
-            nothing,
-            self._gathered([each.pulls for each in found]),
-            added(each.in_beta for each in found),
-            added(each.in_own for each in found),
-        )
-
-    def directed(self, there: Weighted, moves: Floats, effects: Floats) -> tuple[Floats, Floats]:
-        """See `RowSums`."""
-        self.ready(there)
-        rest, lead = self._cut(moves)
-        other_rest, other_lead = self._cut(effects)
-        self.shards.parts.keep(
-            "along", asked.directed, self.columns, rest, other_rest, each=[lead, other_lead]
-        )
-        found = elsewhere(self.num_rows, moves.shape[1])
-        self.shards.held["along"] = found
-        return found, found
+        return self._together(self.shards.parts.ask(asked.along, self.columns, rest, each=[lead]))
 
     def bent(
-        self, there: Weighted, depths: Depths, own: Floats, predictors: Floats
+        self, there: Weighted, depths: Depths, own: Floats, effects: Floats
     ) -> tuple[Floats, Floats]:
         """See `RowSums`."""
         self.ready(there)
-        assert self.shards.held.get("along") is predictors
-        found = self.shards.parts.ask(asked.bent, own)
+        rest, lead = self._cut(effects)
+        found = self.shards.parts.ask(asked.bent, self.columns, own, rest, each=[lead])
         return added(squares for squares, _ in found), added(by_own for _, by_own in found)
 
     def with_rows(self) -> SharedRows:
@@ -231,7 +204,7 @@ class SharedRows(NamedTuple):
         self._go_to(weights.place)
         told = self.shards.parts.keep("products", asked.weigh, weights.is_held)
         self.shards.held["products"] = weights
-        _forget(self.shards.held, ("fixed", "leverages", "deeper"))
+        _forget(self.shards.held, ("fixed", "leverages"))
         return told
 
     def _weighed(self, weights: Weights) -> None:
@@ -263,6 +236,14 @@ class SharedRows(NamedTuple):
         return effects[self.plan.lead_size :], [
             effects[place] for place in lead_places(self.shards, self.plan)
         ]
+
+    def _together(self, answers: list[Deeper]) -> Deeper:
+        """What all parts say of moving predictors, from what each does."""
+        return Deeper(
+            self._gathered([each.pulls for each in answers]),
+            added(each.in_beta for each in answers),
+            added(each.in_own for each in answers),
+        )
 
     def _gathered(self, answers: list[Floats]) -> Floats:
         """(q,) or (q, m) of all parts' effects, from each part's, whose lead term is its own."""

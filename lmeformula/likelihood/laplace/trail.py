@@ -9,7 +9,7 @@ import numpy as np
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.arrays import Floats
 from lmeformula.checkpoint.trees import Tree
-from lmeformula.likelihood.laplace.likelihood import Marginal, Mode
+from lmeformula.likelihood.laplace.likelihood import Marginal
 from lmeformula.likelihood.laplace.modes import KnownMode, effects_held
 from lmeformula.likelihood.laplace.secants import Move
 
@@ -26,7 +26,8 @@ class Trail(NamedTuple):
 
     Attributes:
       begin: (q,) where the last search for a mode began; None before the first.
-      last: the mode that was found last, with its derivatives: from there the next search starts.
+      last: the mode that was found last, with its derivatives, and the factors there: from there the next
+        search starts.
       latest: coordinates and score of the last point.
       moves: that led there.
       written: the information as it was written out last, if it will do.
@@ -34,7 +35,7 @@ class Trail(NamedTuple):
     """
 
     begin: Floats | None = None
-    last: tuple[KnownMode, Mode] | None = None
+    last: tuple[KnownMode, tuple[Floats, ...]] | None = None
     latest: tuple[Floats, Floats] | None = None
     moves: tuple[Move, ...] = ()
     written: Floats | None = None
@@ -45,10 +46,10 @@ class Trail(NamedTuple):
         if self.last is None:
             # As before, where no mode was found since.
             return np.zeros(plan.num_effects) if self.begin is None else self.begin
-        known, mode = self.last
+        known, at = self.last
         if known.reaches(coordinates):
             return known.mode_at(coordinates)
-        return effects_held(plan, mode, lambdas)
+        return effects_held(plan, at, known.u, lambdas)
 
     def leads_far(self, coordinates: Floats) -> bool:
         """Whether the step to these coordinates promised much; the first one goes anywhere."""

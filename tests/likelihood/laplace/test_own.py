@@ -125,7 +125,7 @@ def test_coefficient_information_is_that_of_the_profiled_joint_density(family):
 
     def slope(at: np.ndarray) -> np.ndarray:
         there = approximate(found.problem, place(space, at), start)
-        return np.concatenate([found.problem.X.T @ there.mode.rows.first, there.depths.own])
+        return np.concatenate([found.problem.X.T @ there.mode.first, there.depths.own])
 
     coefficients = [*range(space.num_fixed), *range(space.own_slice.start, space.size)]
     expected = -differences(slope, psi)[coefficients]
