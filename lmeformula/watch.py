@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -34,6 +35,7 @@ class Watch:
     def __init__(self, what: str, total: int | None, of: str, stream: TextIO | None) -> None:
         self._what, self._total, self._of, self._stream = what, total, of, stream
         self._done, self._share, self._note = 0, 0.0, ""
+        self._ascent: Ascent | None = None
         self._began = time.monotonic()
         self._next = self._began + PATIENCE
         self._width = 0
@@ -73,6 +75,9 @@ class Watch:
         parts = [f"{self._what}: {done} {self._of}", spoken(seconds)]
         if self._share > 0.0:
             parts.append(f"{spoken(seconds * (1.0 / self._share - 1.0))} left")
+        elif self._ascent is not None and self._ascent.share > 0.0:
+            left = self._ascent.seconds_left(time.monotonic())
+            parts.append(f"about {spoken(left)} left")
         return ", ".join([*parts, *([self._note] if self._note else [])])
 
     def close(self) -> None:
@@ -90,6 +95,43 @@ class Watch:
         except (OSError, ValueError):  # the terminal is gone, or the stream is closed
             self._stream, self._width = None, 0
         return self._stream is not None
+
+
+class Ascent:
+    """How far an ascent is: what its next step promises falls by about the same factor from step to step.
+
+    Newton's method is faster at the end, so that what is left is less than what is said, if it is not that.
+    """
+
+    def __init__(self) -> None:
+        self._began, self._first, self.share = time.monotonic(), 0.0, 0.0
+
+    def sees(self, gain: float, enough: float) -> None:
+        """Say what the next step promises, and with how little the ascent is over."""
+        if not 0.0 < gain < math.inf:
+            return
+        self._first = max(self._first, gain)
+        way = math.log(self._first / enough) if self._first > enough else 0.0
+        behind = math.log(self._first / gain)
+        self.share = behind / way if behind < way else 0.0
+
+    def seconds_left(self, now: float) -> float:
+        """About how long it takes from now on."""
+        return (now - self._began) * (1.0 / self.share - 1.0)
+
+
+@contextmanager
+def ascending() -> Iterator[Ascent]:
+    """Watch an ascent, which tells what each of its steps promises; it belongs to the work that is watched."""
+    ascent, watch = Ascent(), _inner.get()
+    before = None if watch is None else watch._ascent
+    if watch is not None:
+        watch._ascent = ascent
+    try:
+        yield ascent
+    finally:
+        if watch is not None:
+            watch._ascent = before
 
 
 def spoken(seconds: float) -> str:

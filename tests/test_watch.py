@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 
 from lmeformula import watch
-from lmeformula.watch import shown, spoken, step_of, watched
+from lmeformula.watch import EVALUATIONS, ascending, shown, spoken, step_of, watched
 
 
 class Terminal(io.StringIO):
@@ -55,6 +55,24 @@ def test_a_line_has_the_time_that_is_left_and_goes_away(
         work.step(10)
         assert terminal.getvalue() == f"\r{line}"
     assert terminal.getvalue() == f"\r{line}\r{' ' * len(line)}\r"
+
+
+def test_an_ascent_has_about_the_time_that_its_promises_take_to_fall(
+    clock: SimpleNamespace, terminal: Terminal
+) -> None:
+    with watched("exact fit", of=EVALUATIONS), ascending() as ascent:
+        for gain in (float("inf"), float("nan"), 100.0, 1.0):
+            clock.now += 5.0
+            ascent.sees(gain, 1e-4)
+            step_of(EVALUATIONS)
+        said = "exact fit: 4 evaluations of the likelihood, 20 s, about 40 s left"
+        assert said in terminal.getvalue()
+        # It is at its end, and what comes then is not known.
+        clock.now += 5.0
+        ascent.sees(1e-5, 1e-4)
+        step_of(EVALUATIONS)
+        last = terminal.getvalue().split("\r")[-1]
+        assert last.rstrip() == "exact fit: 5 evaluations of the likelihood, 25 s"
 
 
 def test_work_within_other_work_brings_its_line_up_to_date(

@@ -102,6 +102,22 @@ def opened(path: str | os.PathLike[str] | None) -> Iterator[Folder | None]:
                 folder.rmdir()
 
 
+def left(name: str) -> str | None:
+    """What stands in the folder that this call has of the fit that left its checkpoint there.
+
+    Args:
+      name: of a thing in the fingerprint.
+    Returns:
+      How it was; None where there is no checkpoint, or it does not say.
+    Raises:
+      CheckpointError: if it cannot be read.
+    """
+    had = _had.get()
+    if had is None or not (had.path / MANIFEST).exists():
+        return None
+    return _read(had.path / MANIFEST).get(name)
+
+
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)

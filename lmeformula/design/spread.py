@@ -7,12 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from lmeformula.checkpoint.folder import left
 from lmeformula.design.design import Design
 from lmeformula.design.shards import cut_levels, lead_of, part_of
 from lmeformula.errors import ModelError
 from lmeformula.rows.answering import answered
 from lmeformula.rows.parts import Part, Shards
 from lmeformula.rows.workers import Workers
+
+# By what name a checkpoint knows in how many parts the rows were: sums over others end in other digits.
+PARTS = "the number of parts of the rows"
+
+
+def parts_before() -> int | None:
+    """In how many parts the rows were when the fit began that this call goes on with, if there is one."""
+    before = left(PARTS)
+    return None if before is None else int(before)
 
 
 def spread(design: Design, client: Any, most: int | None = None) -> Design:

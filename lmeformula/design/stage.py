@@ -10,7 +10,7 @@ from lmeformula.design.build import Contrasts
 from lmeformula.design.build import design as design_here
 from lmeformula.design.design import Design
 from lmeformula.design.partitions import READ_HERE, design_of_partitions
-from lmeformula.design.spread import spread
+from lmeformula.design.spread import parts_before, spread
 from lmeformula.errors import ModelError
 from lmeformula.formula import parse
 from lmeformula.formula.formula import Formula
@@ -87,7 +87,7 @@ def design(
             covariances=covariances,
             merge=merge,
         )
-        return made if client is None else spread(made, client)
+        return made if client is None else spread(made, client, parts_before())
     if functions:
         raise ModelError(
             "functions of your own may look at all rows, which are with several workers",

@@ -13,6 +13,7 @@ from lmeformula.checkpoint.trees import digest
 from lmeformula.covariance.prior import Prior
 from lmeformula.design.design import Design, ResponseBlock, TermBlock
 from lmeformula.design.relation import Relation
+from lmeformula.design.spread import PARTS
 from lmeformula.em.types import Options
 from lmeformula.family import is_from_table
 from lmeformula.model.compile import Model
@@ -45,6 +46,8 @@ def fingerprint(model: Model, options: Options, choices: Mapping[str, object]) -
     design = model.design
     found = {"the formula": str(design.formula), "the family": model.family.written}
     found |= {"the number of rows": f"{design.n:,}"}
+    if design.shards is not None:
+        found[PARTS] = str(len(design.shards.parts))
     found |= {name: str(value) for name, value in choices.items()}
     found |= {name: str(value) for name, value in options._asdict().items()}
     found |= {"dtype": model.dtype, "the fixed sigma": str(model.sigma)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -42,6 +43,7 @@ from lmeformula.likelihood.laplace.iterative import DIFFERENCE
 from lmeformula.likelihood.laplace.limits import held_model
 from lmeformula.likelihood.laplace.modes import conditional, mode_at
 from lmeformula.likelihood.laplace.observed import observed_information
+from lmeformula.likelihood.reached import telling
 from lmeformula.model.compile import Model
 from lmeformula.watch import EVALUATIONS, watched
 
@@ -73,8 +75,9 @@ def estimate_laplace(
     # Responses out of all proportion overflow here and there: that ends in an outcome.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
-            start = start_of(model, solver, seed, settings, care)
-            return whole(model, start, solver, seed, began)
+            with nullcontext() if model.design.shards is None else telling(model.space):
+                start = start_of(model, solver, seed, settings, care)
+                return whole(model, start, solver, seed, began)
         except np.linalg.LinAlgError:
             return failed_fit(model, care.marginal.method, solver, began)
 

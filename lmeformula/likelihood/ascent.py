@@ -12,6 +12,7 @@ from lmeformula.likelihood.evaluation import Evaluation, Measure, Summit
 from lmeformula.likelihood.factors import FactorSpace
 from lmeformula.likelihood.hill import Hill
 from lmeformula.likelihood.polishing import polished_summit
+from lmeformula.watch import Ascent, ascending
 
 MAX_STEPS = 200
 # A maximum is higher than one that was found if it is by this; along a level way there are no others.
@@ -226,6 +227,19 @@ def _climb(
     max_steps: int = MAX_STEPS,
     known: Summit | None = None,
 ) -> Summit:
+    """As `_climbed`, in the sight of who looks."""
+    with ascending() as ascent:
+        return _climbed(hill, start, resting, max_steps, known, ascent)
+
+
+def _climbed(
+    hill: Hill,
+    start: Floats,
+    resting: Mask,
+    max_steps: int,
+    known: Summit | None,
+    ascent: Ascent,
+) -> Summit:
     """Climb to the maximum that is next, from elements of which some rest on faces.
 
     That may be a known one: it is not climbed again from where it is clear that it is.
@@ -263,6 +277,7 @@ def _climb(
                 continue
         enough = hill.last if num_last < MOST_LAST else negligible
         num_last += gain < negligible
+        ascent.sees(gain, enough)
         step = ways.trusted_step(damping) if gain >= enough else np.zeros(len(free))
         promise = float(point.score @ step)
         # Where gradients are rounding, a flat direction promises more than any step along it.

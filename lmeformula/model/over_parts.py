@@ -65,7 +65,29 @@ def expanded(design: Design, family: Family) -> tuple[Design, tuple[str, ...]]:
     shards = design.shards
     if shards is None:
         return found, names
-    return replace(found, shards=within(shards, "predictors", _beside, patterns)), names
+    lead, first = shards.lead, [place.start for place in shards.places]
+    given = patterns, lead, design.terms[lead].levels
+    return replace(
+        found, shards=within(shards, "predictors", _beside_there, *given, each=[first])
+    ), names
+
+
+def _beside_there(
+    design: Design,
+    patterns: tuple[tuple[str, str], ...],
+    lead: int,
+    levels: tuple[str, ...],
+    start: int,
+) -> Design:
+    """The same of a part: of one predictor's lead term it has some levels, of the others' all."""
+    found, own = _beside(design, patterns), design.terms[lead]
+    terms = tuple(
+        replace(term, levels=levels, index=(term.index + start).astype(np.int32))
+        if place != lead and (term.group, term.levels) == (own.group, own.levels)
+        else term
+        for place, term in enumerate(found.terms)
+    )
+    return replace(found, terms=terms)
 
 
 def _beside(design: Design, patterns: tuple[tuple[str, str], ...]) -> Design:

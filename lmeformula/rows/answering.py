@@ -15,8 +15,9 @@ from lmeformula.rows.source import first_line
 # Seconds after which a worker that has not answered is looked for; after which a cluster without workers, or
 # without a scheduler, is given up.
 LOOKS_AFTER, GIVES_UP = 5.0, 60.0
-# Seconds in which a worker says that it is there, when it is asked for nothing else.
-AT_ONCE = 20.0
+# Seconds in which a worker says that it is there, when it is asked for nothing else; and in which it is known
+# whether this process reaches it.
+AT_ONCE, STRAIGHT = 20.0, 5.0
 # The environment variable with the seconds that a worker may give no sign of life; so many by default.
 PATIENCE, SECONDS = "LMEFORMULA_WORKER_SECONDS", 120.0
 # One that lives, and works on what was asked, may take so many times as long.
@@ -125,6 +126,34 @@ def addresses(client: Any, *, wait: bool = False) -> list[str]:
                 "Where they were there, and are gone, they may have run out of memory. " + MEMORY,
             )
         time.sleep(0.1)
+
+
+class Straight:
+    """A client whose actors are asked by this process itself, not by way of the scheduler; else as it is.
+
+    What goes by the scheduler is packed and unpacked there once more, both ways.
+    """
+
+    direct_to_workers = True
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def is_reached(client: Any, place: str) -> bool:
+    """Whether this process reaches a worker itself, as it does but where networks are closed."""
+
+    async def asked() -> bool:
+        try:
+            await asyncio.wait_for(client.rpc(place).identity(), STRAIGHT)
+        except (TimeoutError, OSError, RuntimeError, ValueError):
+            return False
+        return True
+
+    return bool(client.sync(asked))
 
 
 class Answered(NamedTuple):

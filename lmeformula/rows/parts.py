@@ -120,13 +120,19 @@ class Within:
       name: by which these hold them.
       function: rows of a part, and what is given -> the rows in their other form.
       given: what it takes besides.
+      each: what it takes of each part.
     """
 
     def __init__(
-        self, parts: Parts, name: str, function: Callable[..., Any], given: Sequence[Any]
+        self,
+        parts: Parts,
+        name: str,
+        function: Callable[..., Any],
+        given: Sequence[Any],
+        each: Sequence[Sequence[Any]] = (),
     ) -> None:
         self.of, self._name = parts, name
-        parts.keep(name, _made, function, *given)
+        parts.keep(name, _made, function, *given, each=each)
 
     def __len__(self) -> int:
         return len(self.of)
@@ -174,7 +180,13 @@ def _keep_within(
     return None, part.held[within].keep(name, function, given)
 
 
-def within(shards: Shards, name: str, function: Callable[..., Any], *given: Any) -> Shards:
+def within(
+    shards: Shards,
+    name: str,
+    function: Callable[..., Any],
+    *given: Any,
+    each: Sequence[Sequence[Any]] = (),
+) -> Shards:
     """The same rows in another form; see `Within`. One that was made by that name is there already.
 
     Example:
@@ -186,7 +198,7 @@ def within(shards: Shards, name: str, function: Callable[..., Any], *given: Any)
       [6.0]
     """
     if name not in shards.held:
-        parts = Within(shards.parts, name, function, given)
+        parts = Within(shards.parts, name, function, given, each)
         shards.held[name] = Shards(parts, shards.lead, shards.places)
     found: Shards = shards.held[name]
     return found

@@ -14,9 +14,11 @@ from lmeformula.rows.answering import (
     AT_WORK,
     MEMORY,
     Answered,
+    Straight,
     Watch,
     addresses,
     answered,
+    is_reached,
     patience,
 )
 from lmeformula.rows.clients import check_versions
@@ -91,6 +93,8 @@ class Workers:
         # Workers that get no rows: those that hang or have other versions, and until they are heard of those
         # that did not answer.
         self._left_out, self._silent = set[str](), set(answered.silent)
+        # None reaches the others where one is not reached.
+        self._are_reached = True
         self.notes = [
             f"the worker {place} did not answer, and has no rows" for place in answered.silent
         ]
@@ -277,6 +281,10 @@ class Workers:
                 allow_other_workers=False,
                 key=f"lmeformula-shard-{uuid.uuid4().hex}",
             )
+        except KeyError:
+            # A worker went that the scheduler had a moment before.
+            self._lost(number)
+            return self._started(number)
         except (OSError, RuntimeError, ValueError) as error:
             return self._started_again(number, error)
 
@@ -340,7 +348,7 @@ class Workers:
         began = time.monotonic()
         while True:
             try:
-                return future.result(timeout=answering.LOOKS_AFTER)
+                return self._straight(number, future.result(timeout=answering.LOOKS_AFTER))
             except (TimeoutError, distributed.TimeoutError) as error:
                 if self._happened(number, time.monotonic() - began):
                     # It waits for a worker that is gone.
@@ -351,6 +359,14 @@ class Workers:
                 ) from error
             except Exception as error:
                 future = self._started_again(number, error)
+
+    def _straight(self, number: int, actor: Any) -> Any:
+        """An actor that this process asks itself, where it reaches its worker."""
+        if self._are_reached and not self._client.direct_to_workers:
+            self._are_reached = is_reached(self._client, self._places[number])
+            if self._are_reached:
+                actor._client = Straight(self._client)
+        return actor
 
     def _unmakeable(self, number: int, error: Exception) -> ClusterError:
         return ClusterError(

@@ -38,6 +38,7 @@ def table(n: int = 500, seed: int = 0) -> pd.DataFrame:
     found["amount"] = random.gamma(3.0, np.exp(eta) / 3.0) + 1e-6
     found["grade"] = 1 + np.digitize(eta + random.logistic(size=n), [-1.0, 0.0, 1.0])
     found["kind"] = pd.Categorical(np.where(found["grade"] > 2, "c", found["grade"].astype(str)))
+    found["sort"] = pd.Categorical(np.array(["p", "q", "r"])[np.minimum(found["count"], 2)])
     found["far"] = 0.2 * random.normal(size=n)
     found["times"] = random.integers(0, 3, n)
     return found
@@ -51,6 +52,7 @@ CASES = {
     "frequency": (FORMULA.format("varied"), "nbinom2", {"frequency": "times"}),
     "gamma": ("amount ~ x + (1 | g) + (1 | h)", "gamma", {}),
     "categories by number": ("grade ~ x + (1 | g) + (1 | h)", "cumulative", {}),
+    "categories": ("sort ~ x + (1 | g)", "categorical", {}),
     "probit": ("yes ~ x + (1 | g) + (1 | h)", "bernoulli(probit)", {}),
     "no fixed effects": ("yes ~ 0 + (1 | g) + (1 | h)", "bernoulli", {}),
     "far from the origin": ("count ~ year + (1 + year | g) + (1 | h)", "poisson", {}),
@@ -109,6 +111,29 @@ def test_parts_that_are_lost_are_made_good():
     assert parts.shards is not None
     assert isinstance(parts.shards.parts, Several)
     assert parts.shards.parts.times_lost > 50
+
+
+@pytest.mark.parametrize(("name", "after"), [("one factor", 60), ("far from the origin", 400)])
+def test_rows_that_are_lost_for_good_leave_the_last_estimates(name, after):
+    """As the user's columns have them, which are not those that the ascent goes in."""
+    formula, family, _ = CASES[name]
+    parts = several(lf.design(formula, table()), 2)
+    assert parts.shards is not None
+    left, work = iter(range(after)), parts.shards.parts._work
+
+    def lost(*given):
+        if next(left, None) is None:
+            raise lf.ClusterError("the rows are gone", hint="Start again.")
+        work(*given)
+
+    parts.shards.parts._work = lost
+    with pytest.raises(lf.ClusterError, match="The last iteration had") as told:
+        over(parts, family)
+    expected = designed(name)[2]
+    assert list(told.value.estimates) == list(expected.param_names)
+    # It is on its way there.
+    for mine, theirs in zip(told.value.estimates.values(), expected.param_values, strict=True):
+        assert mine == pytest.approx(theirs, abs=1.0, rel=0.9)
 
 
 def test_what_a_pass_sends_does_not_grow_with_the_rows():

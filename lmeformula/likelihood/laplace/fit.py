@@ -50,6 +50,7 @@ from lmeformula.likelihood.laplace.trail import (
     TrailMemory,
 )
 from lmeformula.likelihood.measured import with_measured
+from lmeformula.likelihood.reached import followed
 from lmeformula.likelihood.resumable import Resumable
 from lmeformula.likelihood.singular import any_singular, column_roots
 from lmeformula.model.compile import Model
@@ -171,6 +172,13 @@ def fit_laplace(
         in_elements = elements.pull_back(coordinates[m:], found.in_factors)
         return np.concatenate([found.in_beta, found.in_own, in_elements])
 
+    def natural(coordinates: Floats) -> Params:
+        return Params(
+            sl.solve_triangular(R, coordinates[:p]) if p else coordinates[:p],
+            tuple(factor @ factor.T for factor in elements.factors(coordinates[m:])),
+            space.own.scale.to_natural(coordinates[p:m]),
+        )
+
     def measure(point: Evaluation, free: Mask) -> Evaluation:
         def score(coordinates: Floats) -> Floats:
             begin = point.detail.mode.u
@@ -260,6 +268,7 @@ def fit_laplace(
     climb = resumable if factorize is None else integrated(resumable)
     if care.marginal.is_exact:
         climb = last_kept(climb)
+    climb = followed(climb, space, natural)
 
     def climb_from(where: Floats, *, quickly: bool = False, is_begun: bool = False) -> Summit:
         if not is_begun:
