@@ -48,6 +48,7 @@ def rows() -> pd.DataFrame:
     data["rating"] = np.digitize(eta + r.logistic(size=n), [-1.0, 0.5]) + 1
     data["kind"] = np.array(list("klm"))[np.digitize(eta + r.logistic(size=n), [-0.8, 0.8])]
     data["n"] = r.integers(0, 4, n)
+    data["g2"] = np.roll(data["g"].to_numpy(), 3)
     return data
 
 
@@ -79,6 +80,7 @@ FITS: dict[str, Callable[[], lf.Fit]] = {
     ),
     "categories": lambda: fit("kind ~ x + a + (1 | g)", "categorical", method="laplace"),
     "t effects": lambda: fit('heavy ~ x + a + (1 | gr(g, dist = "student"))'),
+    "members": lambda: fit("y ~ x + a + (1 | mm(g, g2))"),
     "own family": lambda: fit("count ~ x + a + (1 | g)", own_family(), method="laplace"),
     "frequency": lambda: fit("count ~ x + a + (1 | g)", "poisson", method="laplace", frequency="n"),
     "priors": lambda: fit("y ~ x + a + (1 | g)", priors={"b": "normal(0, 2)", "sd": "gamma(2, 1)"}),
@@ -198,7 +200,9 @@ def _slope(found: lf.Fit) -> str:
 
 def _some(found: lf.Fit) -> str:
     group = found.formula.random[0].group
-    return '~ (1 | gr(g, dist = "student"))' if group.distribution == "student" else "~ (1 | g)"
+    if group.distribution == "student":
+        return '~ (1 | gr(g, dist = "student"))'
+    return f"~ (1 | {group.members or 'g'})"
 
 
 def _own(found: lf.Fit) -> lf.Fit:

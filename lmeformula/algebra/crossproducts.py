@@ -173,10 +173,13 @@ def layout(terms: tuple[TermBlock, ...], lead: int | None = None) -> Layout:
     """
     sizes = tuple((len(term.levels), len(term.columns)) for term in terms)
     relations = tuple(term.relation for term in terms)
-    is_general = any(relation is not None for relation in relations)
+    is_general = any(term.meets for term in terms)
     # Rows have as many columns in one term as in another: what says so is there once.
     pointers = {k: np.arange(0, len(terms[0].index) * k + 1, k, dtype=np.int32) for _, k in sizes}
-    matrices = tuple(model_matrix(term, pointers[len(term.columns)]) for term in terms)
+    matrices = tuple(
+        model_matrix(term, pointers[len(term.columns)] if term.shares is None else None)
+        for term in terms
+    )
     plan = Layout.of_sizes(sizes, lead_of(terms) if lead is None else lead)
     if is_general:
         plan = plan._replace(relations=relations, is_general=True)
@@ -184,7 +187,7 @@ def layout(terms: tuple[TermBlock, ...], lead: int | None = None) -> Layout:
 
 
 def model_matrix(term: TermBlock, pointers: Codes | None = None) -> sp.csr_array:
-    """The (n, l k) sparse model matrix of a term: each row has its level's k columns.
+    """The (n, l k) sparse model matrix of a term: each row has its level's k columns, or those of its members.
 
     Args:
       term: the term.
@@ -194,13 +197,18 @@ def model_matrix(term: TermBlock, pointers: Codes | None = None) -> sp.csr_array
     columns: Codes = term.index.astype(np.int32, copy=False)
     if k > 1:
         columns = np.add.outer(columns * np.int32(k), np.arange(k, dtype=np.int32))
+    values = np.ascontiguousarray(term.values)
+    if term.shares is not None:
+        values = term.shares[:, :, None] * values[:, None, :]
     if pointers is None:
-        pointers = np.arange(0, n * k + 1, k, dtype=np.int32)
+        width = columns.size // n if n else 0
+        pointers = np.arange(n + 1, dtype=np.int32) * np.int32(width)
     matrix = sp.csr_array(
-        (np.ascontiguousarray(term.values).ravel(), columns.ravel(), pointers),
+        (values.ravel(), columns.ravel(), pointers),
         shape=(n, len(term.levels) * k),
     )
-    matrix.has_sorted_indices = True
+    # Members may be in any order, and the same twice.
+    matrix.has_sorted_indices = term.shares is None
     return matrix
 
 

@@ -97,6 +97,17 @@ def reads_of(plan: Layout) -> Reads:
     return Reads(np.hstack(places), np.hstack(values))
 
 
+def matrix_of(plan: Layout, reads: Reads) -> sp.csr_array:
+    """(n, q) the matrix Z of what rows read; a row that reads an effect twice has one element for it."""
+    n, s = reads.places.shape
+    pointers = np.arange(0, n * s + 1, s)
+    # A copy: adding up what is there twice is in place.
+    elements = (reads.values.ravel().copy(), reads.places.ravel().copy(), pointers)
+    found = sp.csr_array(elements, (n, plan.num_effects))
+    found.sum_duplicates()
+    return found
+
+
 class General(NamedTuple):
     """A design's way to M; see `Incidence`, which it stands for.
 
@@ -128,11 +139,7 @@ def find_general(plan: Layout) -> General:
     """
     check_dense(plan.num_effects)
     reads = reads_of(plan)
-    n, s = reads.places.shape
-    pointers = np.arange(0, n * s + 1, s)
-    Z = sp.csr_array((reads.values.ravel(), reads.places.ravel(), pointers), (n, plan.num_effects))
-    Z.sum_duplicates()
-    return General(plan, Z, reads)
+    return General(plan, matrix_of(plan, reads), reads)
 
 
 def inward(plan: Layout, columns: Floats) -> Floats:

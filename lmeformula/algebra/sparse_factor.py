@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import spsolve_triangular
 
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.algebra.general import Reads, inward, outward, reads_of
+from lmeformula.algebra.general import Reads, inward, matrix_of, outward, reads_of
 from lmeformula.algebra.lambdas import apply_lambda, slopes_of_traces
 from lmeformula.algebra.precision import ByModes, Columns, OuterTraces
 from lmeformula.algebra.selected import Selected, Symbolic, find_symbolic, selected_inverse
@@ -362,13 +362,11 @@ class SparseFactor(ByModes):
 def find_arrangement(plan: Layout) -> Arrangement:
     """Find where the rows read effects, and the precision of these."""
     reads = reads_of(plan)
-    n, s = reads.places.shape
-    pointers = np.arange(0, n * s + 1, s)
-    Z = sp.csr_array((reads.values.ravel(), reads.places.ravel(), pointers), (n, plan.num_effects))
-    Z.sum_duplicates()
     parts = []
     for j in _in_place(plan):
         (levels, k), relation = plan.sizes[j], plan.relation(j)
         own = sp.eye_array(levels) if relation is None else relation.precision
         parts.append(sp.kron(own, sp.eye_array(k)))
-    return Arrangement(plan, Z, reads, sp.csc_array(sp.block_diag(parts, format="csc")))
+    return Arrangement(
+        plan, matrix_of(plan, reads), reads, sp.csc_array(sp.block_diag(parts, format="csc"))
+    )

@@ -231,7 +231,7 @@ def _pairs(fit: FittedModel) -> dict[str, tuple[Ints, Ints]]:
     n = fit.model.design.n
     found = {"in the data": (np.arange(n - 1), np.arange(1, n))}
     for block in fit.model.design.terms:
-        if not 1 < len(block.levels) < n:
+        if not 1 < len(block.levels) < n or block.shares is not None:
             continue
         order = np.argsort(block.index, kind="stable")
         same = block.index[order][1:] == block.index[order][:-1]
@@ -259,7 +259,7 @@ def _drawn(fit: FittedModel, scores: Scores, projected: Projected, seed: int) ->
                 standard = random.standard_normal((len(block.levels), noise.shape[1], len(root)))
                 if block.relation is not None:
                     standard = block.relation.outward(standard)
-            each = (standard @ root[place])[block.index]
+            each = block.of_rows(standard @ root[place])
             predictor = block.predictors[place]
             moved[predictor] += block.values[:, place, None] * each
     return projected.given(noise + projected.times(moved.reshape(k * n, -1)))

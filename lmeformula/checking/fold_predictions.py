@@ -101,7 +101,7 @@ def _without_unseen(fit: FittedModel, rows: Design) -> tuple[TermBlock, ...]:
             # Relatives tell of levels without rows.
             found.append(block)
             continue
-        has_rows = np.bincount(fitted.index, minlength=len(fitted.levels)) > 0
+        has_rows = np.bincount(fitted.index.ravel(), minlength=len(fitted.levels)) > 0
         index = np.where(has_rows[block.index], block.index, -1)
         found.append(replace(block, index=index.astype(block.index.dtype)))
     return tuple(found)

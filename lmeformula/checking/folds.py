@@ -147,6 +147,11 @@ def check_folds(fit: FittedModel, folds: Folds) -> None:
 
 def _levels(design: Design, by: str) -> tuple[Ints, tuple[str, ...]]:
     for term in design.terms:
+        if term.group == by and term.shares is not None:
+            raise ModelError(
+                f"rows have several levels of {by}, which are not left out one at a time",
+                hint="Give labels of the rows, folds=data[...], or a number of folds.",
+            )
         if term.group == by:
             return term.index.astype(np.int64), term.levels
     known = ", ".join(dict.fromkeys(term.group for term in design.terms))

@@ -116,7 +116,8 @@ def sums_of(design: Design, of: Callable[[Floats], Floats] = np.asarray) -> Floa
     columns = [*design.X.T, *design.offsets, design.frequencies]
     columns += [n if design.weights is None else design.weights]
     for term in design.terms:
-        columns += [np.cos(term.index), *term.values.T]
+        shares = () if term.shares is None else term.shares.T
+        columns += [*np.cos(term.index.reshape(design.n, -1).T), *term.values.T, *shares]
     against = [n]
     if design.y is not None:
         against += [*design.y.reshape(design.n, -1).T]

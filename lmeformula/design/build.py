@@ -23,6 +23,7 @@ from lmeformula.design.frame import Frame, column_of, open_frame
 from lmeformula.design.given import given_beside
 from lmeformula.design.grouping import Grouping, group_rows
 from lmeformula.design.labels import label
+from lmeformula.design.members import group_members
 from lmeformula.design.merging import merged_rows
 from lmeformula.design.observed import aliases_of, observe
 from lmeformula.design.random import term_blocks, warn_about_terms
@@ -323,11 +324,12 @@ def group_all(
         if group.key not in groups:
             names = group_columns(group.names, group.reserved)
             factors: list[Categories] = [take(columns[name], rows) for name in names]  # type: ignore[misc]
-            groups[group.key] = (
-                group_related(factors[0], relations[group.cov], group.span)
-                if group.cov
-                else group_rows(factors)
-            )
+            if group.members:
+                groups[group.key] = group_members(factors)
+            elif group.cov:
+                groups[group.key] = group_related(factors[0], relations[group.cov], group.span)
+            else:
+                groups[group.key] = group_rows(factors)
         if group.by and (group.by,) not in groups:
             factor = take(columns[group.by], rows)
             groups[(group.by,)] = group_rows([factor])  # type: ignore[list-item]

@@ -15,8 +15,10 @@ from lmeformula.rows.parts import Part
 
 # What to write instead of calls around grouping factors.
 _GROUPS = {
-    "gr": 'Of gr() either dist = "student" or by = a is fitted; the plain grouping factor has normal effects.',
-    "mm": "Multi-membership terms cannot be modelled; give each row one group.",
+    "gr": 'Of gr() one of dist = "student", by = a and cov = A is fitted; the plain grouping factor has normal '
+    "effects.",
+    "mm": "Of mm(g, h) the arguments weights = cbind(w, v) and scale are fitted: effects are normal, with one "
+    "covariance, and independent between levels.",
 }
 
 

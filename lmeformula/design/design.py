@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from lmeformula.arrays import Codes, Floats, Ints
+from lmeformula.arrays import Codes, Floats, Ints, Mask
 from lmeformula.covariance.prior import NORMAL, Prior
 from lmeformula.design.given import NOTHING, Given
+from lmeformula.design.reading import added_by, effects_of_rows, square_shares
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.relation import Relation
 from lmeformula.design.values import listed
@@ -39,7 +40,7 @@ class TermBlock:
       factors: the grouping variables, such as ("cask", "batch").
       levels: (l) display names of the observed levels, such as "A:b".
       index: (n,) int32, each row's level; -1, -2, ... in new rows of levels that the data of the fit did not
-        have.
+        have. (n, s) where a row has several of them, its members.
       covariance: the kind of its covariance; see `formula.kinds.KINDS`.
       homogeneous: one variance for all its coefficients, where there is such a choice.
       block: the label of the linked terms (e |ID| g) that this is, or "".
@@ -52,6 +53,7 @@ class TermBlock:
       positions: (k, dimensions) of the coefficients of a structure over them; None of others.
       part_of: (l,) int32 which of these a level of the factor has; None where there is one.
       relation: the known covariance between the levels; None where they are independent.
+      shares: (n, s) what the effects of a row's members count for; None where a row has one level.
     """
 
     name: str
@@ -72,6 +74,7 @@ class TermBlock:
     positions: Floats | None = field(default=None, repr=False)
     part_of: Codes | None = field(default=None, repr=False)
     relation: Relation | None = None
+    shares: Floats | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.predictors:
@@ -79,25 +82,35 @@ class TermBlock:
 
     @property
     def meets(self) -> bool:
-        """Whether its levels meet one another: they are not independent."""
-        return self.relation is not None
+        """Whether its levels meet one another: they are not independent, or a row has several of them."""
+        return self.relation is not None or self.shares is not None
+
+    @property
+    def why_meets(self) -> str:
+        """What its levels meet for, in words, where they do."""
+        return "are related" if self.shares is None else "share rows"
 
     @property
     def prior_scale(self) -> Floats:
         """(n,) what times the covariance of its coefficients is that of a row's effects."""
+        if self.shares is not None:
+            return square_shares(self.index, self.shares)
         if self.relation is None:
             return np.ones(len(self.index))
         return self.relation.variances[self.index]
 
+    @property
+    def has_unseen(self) -> Mask:
+        """(n,) whether a row has a level that the data of the fit did not have."""
+        return np.asarray((self.index < 0).reshape(len(self.index), -1).any(axis=1))
+
+    def of_rows(self, effects: Floats) -> Floats:
+        """(..., n, k) what rows read of the effects (..., l, k) of their levels; of unseen ones zeros."""
+        return effects_of_rows(self.index, self.shares, effects)
+
     def added(self, effects: Floats, num_predictors: int) -> Floats:
         """(..., K, n) what effects (..., n, k) of the rows' levels add to the K linear predictors."""
-        if num_predictors == 1:
-            return np.asarray(np.einsum("nk,...nk->...n", self.values, effects))[..., None, :]
-        each = self.values * effects
-        found = np.zeros((*each.shape[:-2], num_predictors, each.shape[-2]))
-        for column, predictor in enumerate(self.predictors):
-            found[..., predictor, :] += each[..., column]
-        return found
+        return added_by(self.values, self.predictors, effects, num_predictors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

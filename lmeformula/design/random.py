@@ -17,6 +17,7 @@ from lmeformula.design.grouping import Grouping
 from lmeformula.design.labels import label
 from lmeformula.design.margins import model_matrix_by_margins
 from lmeformula.design.matrix import model_matrix
+from lmeformula.design.members import shares_of
 from lmeformula.design.parts import by_parts
 from lmeformula.design.positions import at_positions
 from lmeformula.design.relation import Relation
@@ -88,6 +89,7 @@ def term_blocks(
             factors=term.group.key,
             levels=grouping.levels,
             index=index.astype(np.int32, copy=False),
+            shares=shares_of(term.group, variables, num_rows) if term.group.members else None,
             covariance=term.covariance.kind,
             homogeneous=bool(term.covariance.homogeneous),
             block=term.block,

@@ -18,6 +18,7 @@ from lmeformula.design.fixed import Matrix, columns_of
 from lmeformula.design.frame import Frame, open_frame
 from lmeformula.design.given import in_order
 from lmeformula.design.grouping import Grouping, match_rows
+from lmeformula.design.members import match_members
 from lmeformula.design.parts import check_parts
 from lmeformula.design.random import term_blocks
 from lmeformula.design.recipe import Recipe
@@ -114,7 +115,8 @@ def rebuild(
             names = group_columns(group.names, group.reserved)
             factors = [take(values.groups[name], rows) for name in names]
             grouping = recipe.groupings[group.key]
-            index, unknown = match_rows(grouping, factors)  # type: ignore[arg-type]
+            match = match_members if group.members else match_rows
+            index, unknown = match(grouping, factors)  # type: ignore[arg-type]
             matched[group.key] = (grouping, index)
             if unknown and group.cov:
                 raise refused_levels(group, unknown)
@@ -236,7 +238,9 @@ def _all_terms(
             found.append(replace(next(rest), name=term.name))
         else:
             zeros = np.zeros((num_rows, len(term.columns)))
-            found.append(replace(term, values=zeros, index=np.zeros(num_rows, np.int32)))
+            index = np.zeros((num_rows, *term.index.shape[1:]), np.int32)
+            shares = None if term.shares is None else np.zeros(index.shape)
+            found.append(replace(term, values=zeros, index=index, shares=shares))
     return tuple(found)
 
 

@@ -10,6 +10,7 @@ from lmeformula.arrays import Floats, Ints
 from lmeformula.design.design import Design, LinearPredictor, ResponseBlock, TermBlock
 from lmeformula.design.given import NOTHING
 from lmeformula.design.observations import by_observation
+from lmeformula.design.select import some_rows
 from lmeformula.design.side_by_side import joined
 from lmeformula.errors import FormulaDataError
 
@@ -43,7 +44,7 @@ def resized(
     design = by_observation(design)
     if num_groups is not None and any(term.meets for term in design.terms):
         raise FormulaDataError(
-            "levels that are related have no further ones",
+            "levels that are related, or share rows, have no further ones",
             hint="Take other numbers of rows; or a covariance with more levels, and data with them.",
         )
     index = level_of_rows(design, along)
@@ -73,8 +74,14 @@ def level_of_rows(design: Design, along: str) -> Ints:
       FormulaDataError: if there is none of that name.
     """
     for term in design.terms:
-        if term.group == along:
+        if term.group == along and term.shares is None:
             return np.asarray(term.index, np.int64)
+    for term in design.terms:
+        if along in (term.group, *term.factors) and term.shares is not None:
+            raise FormulaDataError(
+                f"rows have several levels of {term.group}, and none for each number of them",
+                hint="Take along another grouping factor.",
+            )
     groups = dict.fromkeys(term.group for term in design.terms)
     raise FormulaDataError(
         f"there is no grouping factor {along!r}", hint=f"There are: {', '.join(groups)}."
@@ -115,9 +122,8 @@ def _taken(design: Design, source: Ints, copy: Ints, index: Ints) -> Design:
 
 def _term(term: TermBlock, source: Ints, copy: Ints, index: Ints) -> TermBlock:
     if term.meets:
-        # All levels of a known covariance stay.
-        values = np.ascontiguousarray(term.values[source])
-        return replace(term, values=values, index=term.index[source])
+        # All levels of a known covariance stay, and those of members.
+        return some_rows(term, source)
     pairs = np.unique(np.stack([np.asarray(term.index, np.int64), index]), axis=1)
     # Each of its levels is of one group: copies of the group have levels of their own.
     is_nested = pairs.shape[1] == len(term.levels)

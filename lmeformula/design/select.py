@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from lmeformula.arrays import Ints
+from lmeformula.arrays import Floats, Ints
 from lmeformula.design.design import Design, NewRows, TermBlock
 
 SomeRows = TypeVar("SomeRows", bound=Design | NewRows)
@@ -38,10 +38,7 @@ def select_rows(design: SomeRows, places: Ints | slice) -> SomeRows:
         design,
         response=response,
         X=np.ascontiguousarray(design.X[places]),
-        terms=tuple(
-            replace(term, values=term.values[places], index=term.index[places])
-            for term in design.terms
-        ),
+        terms=tuple(some_rows(term, places) for term in design.terms),
         offsets=tuple(offset[places] for offset in design.offsets),
         weights=None if design.weights is None else design.weights[places],
         rows=design.rows[places],
@@ -53,6 +50,17 @@ def select_rows(design: SomeRows, places: Ints | slice) -> SomeRows:
     return some
 
 
+def some_rows(term: TermBlock, places: Ints | slice) -> TermBlock:
+    """A term with some of its rows."""
+    shares = None if term.shares is None else term.shares[places]
+    return replace(
+        term,
+        values=term.values[places],
+        index=term.index[places],
+        shares=shares,
+    )
+
+
 def stacked_terms(
     terms: tuple[TermBlock, ...], parts: Sequence[tuple[TermBlock, ...]]
 ) -> tuple[TermBlock, ...]:
@@ -62,6 +70,12 @@ def stacked_terms(
             term,
             values=np.concatenate([each[j].values for each in parts]),
             index=np.concatenate([each[j].index for each in parts]),
+            shares=_stacked_shares([each[j] for each in parts]),
         )
         for j, term in enumerate(terms)
     )
+
+
+def _stacked_shares(parts: Sequence[TermBlock]) -> Floats | None:
+    shares = [part.shares for part in parts if part.shares is not None]
+    return np.concatenate(shares) if shares else None

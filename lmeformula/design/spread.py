@@ -40,6 +40,11 @@ def spread(design: Design, client: Any, most: int | None = None) -> Design:
     """
     if not design.terms:
         return design
+    for each in (term for term in design.terms if term.shares is not None):
+        raise ModelError(
+            f"{each.group} has rows of several levels, which are not fitted over the workers of a cluster",
+            hint="Fit it in this process, with cluster=False.",
+        )
     for curve in (term for term in design.terms if term.role == "population"):
         raise ModelError(
             f"{curve.name} has effects of all rows, which are not fitted over the workers of a cluster",

@@ -14,6 +14,7 @@ from lmeformula.design.spread import parts_before, spread
 from lmeformula.errors import ModelError
 from lmeformula.formula import parse
 from lmeformula.formula.formula import Formula
+from lmeformula.formula.several_formulas import formulas_of
 from lmeformula.rows.clients import client_of, is_dask
 
 
@@ -97,6 +98,12 @@ def design(
         raise ModelError(
             "levels with a known covariance are not fitted over rows with workers", hint=READ_HERE
         )
+    parsed = parse(formula)
+    if any(term.group.members for _, part in formulas_of(parsed) for term in part.random):
+        raise ModelError(
+            "rows with several levels of a factor, mm(g, h), are not fitted where rows are with workers",
+            hint=READ_HERE,
+        )
     if merge:
         raise ModelError(
             "rows with workers are not merged", hint="Leave merge out; or " + READ_HERE
@@ -113,7 +120,7 @@ def design(
                 hint=("" if name == "frequency" else "Give the name of a column. ") + READ_HERE,
             )
     return design_of_partitions(
-        parse(formula),
+        parsed,
         data,
         client,
         contrasts=contrasts,

@@ -94,6 +94,7 @@ def evaluate_formula(
     sums = [formula.fixed.sum, *(term.columns for term in random)]
     response_variables = [part for part in parts if part is not None]
     variables = dict.fromkeys(v for terms in sums for v in terms.variables if not is_smooth(v))
+    variables |= dict.fromkeys(weight for term in random for weight in term.group.weights)
     grouping = [
         (name, group.span)
         for group in (effect_groups(formula) if with_groups else ())
@@ -141,7 +142,7 @@ def _evaluated(variable: Expression, scope: Scope, *, may_be_constant: bool = Fa
 
 
 def group_columns(names: tuple[str, ...], reserved: Call | None) -> tuple[str, ...]:
-    """List the columns of a grouping factor; for a reserved one such as mm(g, h), those of its call."""
+    """List the columns of a grouping factor; for a reserved one such as gr(g, id = a), those of its call."""
     if reserved is None:
         return names
     plain = [a.value for a in reserved.arguments if not a.name]

@@ -111,7 +111,8 @@ def estimate(
         check_blocks(model)
     if method == "mcem" and any(term.meets for term in model.design.terms):
         raise ModelError(
-            "Monte Carlo EM is for effects of independent levels, and those of a known covariance are related",
+            "Monte Carlo EM is for levels that are independent and do not share rows, not for those of a known "
+            "covariance, and of mm(g, h)",
             hint='Use method="laplace"; a Gaussian model is fitted exactly.',
         )
     solver = "direct" if is_student or model.priors else choose_solver(model, method, solver)

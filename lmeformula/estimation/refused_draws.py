@@ -25,7 +25,7 @@ def refuse(model: Model, reml: bool, solver: str, method: str = "nuts") -> None:
     elif model.design.shards is not None:
         what = "models over the workers of a cluster"
     elif any(term.meets for term in model.design.terms):
-        what = "effects of levels with a known covariance"
+        what = "effects of levels that are related or share rows"
     elif model.space.own.size and model.space.own.scale.bijector() is None:
         what = "own parameters of the family of which some are held"
     if what:

@@ -65,8 +65,8 @@ def choose_solver(model: Model, method: str, solver: str, memory: float | None =
     if any(term.meets for term in model.design.terms):
         if solver == "iterative":
             raise ModelError(
-                "the iterative solver is for effects of independent levels, and those of a known covariance "
-                "are related",
+                "the iterative solver is for levels that are independent and do not share rows, not for those "
+                "of a known covariance, and of mm(g, h)",
                 hint='Leave solver="auto", which is the direct one there.',
             )
         return "direct"

@@ -31,8 +31,10 @@ def check_response_on_right(formula: ir.FormulaRecord, report: Report) -> None:
         return
     response = formula.response.expression
     name = expression_text(response)
-    for columns in (formula.fixed.sum, *(term.columns for term in formula.random)):
-        for variable in columns.variables:
+    weights = [term.group.weights for term in formula.random]
+    sums = [formula.fixed.sum, *(term.columns for term in formula.random)]
+    for variables in (*(columns.variables for columns in sums), *weights):
+        for variable in variables:
             if variable == response:
                 report.error("response_on_right", variable.span, name=name)
     for random in formula.random:

@@ -158,6 +158,8 @@ def group_words(group: ir.GroupingFactor, terms: tuple[ir.RandomTerm, ...]) -> s
     if group.reserved is not None or len(group.names) == 1:
         return group_text(group)
     names = list(map(name_text, group.names))
+    if group.members:
+        return f"the members that a row has in {', '.join(names[:-1])} and {names[-1]}, by their weights"
     outer = {term.group.names for term in terms}
     if group.names[1:] in outer and group.names[:1] not in outer:
         return f"{names[0]} within {' within '.join(names[1:])}"

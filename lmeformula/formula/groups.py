@@ -39,7 +39,7 @@ def expand_groups(model: Separated, report: Report) -> Separated:
 
 
 def is_reserved_call(node: ir.Expression | ir.GroupingFactor) -> TypeGuard[ir.Call]:
-    """Whether a group is gr(g, by = a) or mm(g, h) of brms; gr(g) alone is g."""
+    """Whether a group is gr(g, by = a) or mm(g, h), as brms has them; gr(g) alone is g."""
     if not isinstance(node, ir.Call):
         return False
     positional = [argument.value for argument in node.arguments if not argument.name]
@@ -51,15 +51,17 @@ def is_reserved_call(node: ir.Expression | ir.GroupingFactor) -> TypeGuard[ir.Ca
 
 
 def reserved_group(call: ir.Call, report: Report) -> ir.GroupingFactor:
-    """Return the grouping factor of a reserved call, named by its text after an "@".
+    """Return the grouping factor of a call; of what is brms's alone named by its text after an "@".
 
     Of brms's arguments of gr() the distribution of the effects is ours as well, what covariances differ by, and
-    a known covariance of the levels.
+    a known covariance of the levels; of mm() the weights, and whether they are scaled.
     """
     values(call, report)
     for argument in call.arguments:
         if call.function == "gr" and argument.name in OTHER_WORDS:
             report.error("group_expression", call.span, cure="Write gr(g, cov = A).")
+    if call.function == "mm" and (found := members_of(call, report)) is not None:
+        return found
     # A named argument may stand before the factor, as in R.
     match tuple(sorted(call.arguments, key=lambda argument: bool(argument.name))):
         case (
@@ -78,6 +80,50 @@ def reserved_group(call: ir.Call, report: Report) -> ir.GroupingFactor:
         ) if call.function == "gr":
             return ir.GroupingFactor((name,), by=by, span=call.span)
     return ir.GroupingFactor(("@" + expression_text(call),), call, span=call.span)
+
+
+def members_of(call: ir.Call, report: Report) -> ir.GroupingFactor | None:
+    """Return the factor of mm(g, h, weights = cbind(w, v), scale = TRUE); None with other arguments of brms."""
+    columns = [a.value for a in call.arguments if not a.name and isinstance(a.value, ir.Column)]
+    named = {a.name: a.value for a in call.arguments if a.name}
+    count = len(columns)
+    if len({column.name for column in columns}) < count:
+        cure = "Each member of mm(g, h) is a column of its own. Of one column write (1 | g)."
+        report.error("members", call.span, cure=cure)
+    if len(named) + count < len(call.arguments) or not set(named) <= {"weights", "scale"}:
+        return None
+    weights: tuple[ir.Expression, ...] = ()
+    is_scaled = True
+    match named.get("scale"):
+        case None:
+            pass
+        case ir.Constant(bool(value)):
+            is_scaled = value
+        case other:
+            report.error("members", other.span, cure="Write scale = TRUE or scale = FALSE.")
+    match named.get("weights"):
+        case None:
+            is_scaled = True
+        case ir.Call("cbind", arguments) if len(arguments) == count and not any(
+            argument.name for argument in arguments
+        ):
+            weights = tuple(argument.value for argument in arguments)
+        case other:
+            names = ", ".join(f"w{number + 1}" for number in range(count))
+            cure = f"Write weights = cbind({names}), a column for each of the {count} members."
+            report.error("members", other.span, cure=cure)
+    members = ", ".join(name_text(column.name) for column in columns)
+    if weights:
+        members += f", weights = cbind({', '.join(map(expression_text, weights))})"
+    if not is_scaled:
+        members += ", scale = FALSE"
+    return ir.GroupingFactor(
+        tuple(column.name for column in columns),
+        members=f"mm({members})",
+        weights=weights,
+        is_scaled=is_scaled,
+        span=call.span,
+    )
 
 
 def groups_of(node: ir.Expression, report: Report) -> list[Factor]:
@@ -100,7 +146,8 @@ def groups_of(node: ir.Expression, report: Report) -> list[Factor]:
                     report.stop("too_many_terms", node.span, limit=f"{MAX_FACTORS:,}")
             return groups
     span, cure = cure_of(node)
-    report.error("group_expression", span, cure=cure)
+    is_mm = isinstance(node, ir.Call) and node.function == "mm"
+    report.error("members" if is_mm else "group_expression", span, cure=cure)
     return []
 
 
@@ -158,6 +205,10 @@ def cure_of(node: ir.Expression) -> tuple[ir.Span | None, str]:
             cure = "For one common intercept, leave the term out; it is in the fixed part."
         case ir.Dot():
             cure = "List the grouping factors, each in a term of its own."
+        case ir.Call("mm"):
+            cure = (
+                "Write mm(g, h), of names of columns; what they are joined to is a term of its own."
+            )
         case ir.Text():
             cure = f"Write the name without quotes: {name_text(node.value)}"
         case _:

@@ -271,10 +271,12 @@ class GroupingFactor:
     """One column, or several joined by ":" whose observed combinations are the levels, as displayed.
 
     `reserved` is the call of a grouping syntax of brms that parses but cannot be fitted, such as
-    mm(g, h); `names` is then its text after an "@", and `lf.compile` refuses it by name.
+    gr(g, id = a); `names` is then its text after an "@", and `lf.compile` refuses it by name.
     `distribution` is that of the effects: "gaussian", or "student" of gr(g, dist = "student"). `by` is the
     column of gr(g, by = a), whose levels have a covariance of their own each; "" without. `cov` names the
-    known covariance between the levels of gr(g, cov = A); "" without.
+    known covariance between the levels of gr(g, cov = A); "" without. `members` is the text of
+    mm(g, h, weights = cbind(w, v)), of whose columns, `names`, each row has a level each; "" of others. Its
+    `weights` say how much each counts for; () for all alike. `is_scaled` is whether they are to add up to one.
     """
 
     names: tuple[str, ...]
@@ -282,17 +284,22 @@ class GroupingFactor:
     distribution: str = "gaussian"
     by: str = ""
     cov: str = ""
+    members: str = ""
+    weights: tuple[Expression, ...] = ()
+    is_scaled: bool = True
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> tuple[str, ...]:
         """What tells its levels from those of others: of a known covariance they are all that it has."""
+        if self.members:
+            return (*self.names, self.members)
         return (*self.names, f"cov = {self.cov}") if self.cov else self.names
 
     @property
     def label(self) -> str:
-        """The displayed name, such as "g" or "cask:batch"."""
-        return ":".join(self.names)
+        """The displayed name, such as "g", "cask:batch" or "mm(g, h)"."""
+        return f"mm({', '.join(self.names)})" if self.members else ":".join(self.names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,8 +103,19 @@ def smooth_lines(formula: ir.FormulaRecord) -> Iterator[str]:
 
 def level(group: ir.GroupingFactor) -> str:
     """Write the level of a grouping factor in row i."""
+    if group.members:
+        return text(group.label) + "[i,m]"
     names = (expression_text(group.reserved),) if group.reserved else map(name_text, group.names)
     return text(":".join(names)) + "[i]"
+
+
+def shares(group: ir.GroupingFactor) -> str:
+    """Write what the levels of a row count for, before their effects; "" where there is one."""
+    count = len(group.names)
+    total = rf"\sum_{{m=1}}^{{{count}}} "
+    if not group.members:
+        return ""
+    return total + r"w_{im}\," if group.weights else rf"\tfrac{{1}}{{{count}}}{total}"
 
 
 def random_addends(term: ir.RandomTerm, number: int) -> Iterator[str]:
@@ -112,13 +123,14 @@ def random_addends(term: ir.RandomTerm, number: int) -> Iterator[str]:
     where = level(term.group)
     kind = KINDS.get(term.covariance.kind)
     if kind is not None and kind.has_positions:
-        yield rf"b_{{{number},{where}}}({', '.join(map(product, term.columns.terms))})"
+        inside = ", ".join(map(product, term.columns.terms))
+        yield rf"{shares(term.group)}b_{{{number},{where}}}({inside})"
         return
     products = [""] if term.columns.intercept else []
     products += (r"\," + product(columns) for columns in term.columns.terms)
     for position, factor in enumerate(products, 1):
         index = f"{number}" if len(products) == 1 else f"{number}{position}"
-        yield f"b_{{{index},{where}}}{factor}"
+        yield f"{shares(term.group)}b_{{{index},{where}}}{factor}"
 
 
 def distributions(terms: Sequence[ir.RandomTerm]) -> Iterator[str]:

@@ -20,6 +20,7 @@ def expressions(formula: Formula) -> Iterator[ir.Expression]:
 
 
 def predictors(formula: Formula) -> Iterator[ir.Expression]:
-    """The variables of the fixed part and of the random-effects terms."""
+    """The variables of the fixed part and of the random-effects terms, and the weights of their members."""
     for terms in (formula.fixed.sum, *(term.columns for term in formula.random)):
         yield from dict.fromkeys(terms.variables)
+    yield from dict.fromkeys(weight for term in formula.random for weight in term.group.weights)

@@ -78,7 +78,7 @@ RESERVED_FUNCTIONS = MappingProxyType(
             ("ma", "arma", "sar", "fcor"),
             "Errors that are so correlated cannot be modelled; ar1(0 + factor(t) | g) correlates over time.",
         ),
-        "mmc": "Multi-membership terms cannot be modelled.",
+        "mmc": "Columns that differ between members cannot be modelled: (x | mm(g, h)) has one column x.",
         "fulldummy": "Write 0 + a before the bar for one coefficient per level: (0 + a | g).",
         **dict.fromkeys(("mvbind", "mvbrmsformula"), "Fit one response at a time."),
     }

@@ -86,6 +86,7 @@ def random_record(term: ir.RandomTerm) -> dict[str, object]:
         **({"distribution": term.group.distribution} if _is_student(term) else {}),
         **({"by": term.group.by} if term.group.by else {}),
         **({"cov": term.group.cov} if term.group.cov else {}),
+        **({"members": term.group.members} if term.group.members else {}),
     }
 
 

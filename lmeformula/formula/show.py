@@ -164,9 +164,11 @@ def fixed_text(part: ir.FixedPart) -> str:
 
 
 def group_text(group: ir.GroupingFactor) -> str:
-    """Write a grouping factor: "g", "`my group`:h", "gr(g, by = a)"."""
+    """Write a grouping factor: "g", "`my group`:h", "gr(g, by = a)", "mm(g, h)"."""
     if group.reserved is not None:
         return expression_text(group.reserved)
+    if group.members:
+        return group.members
     names = ":".join(map(name_text, group.names))
     if group.distribution != "gaussian":
         return f'gr({names}, dist = "{group.distribution}")'

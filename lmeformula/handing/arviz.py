@@ -291,7 +291,7 @@ def _row_groups(
         part = slice(start, start + size)
         eta = np.repeat(fixed[None], len(range(*part.indices(num_draws))), axis=0)
         for block, effects in zip(design.terms, draws.effects, strict=True):
-            eta += block.added(effects[part][:, block.index], design.num_predictors)
+            eta += block.added(block.of_rows(effects[part]), design.num_predictors)
         of_draw = None
         if moved is not None:
             eta += moved.eta[part]

@@ -189,7 +189,13 @@ def _response_and_groups(
 ) -> pd.DataFrame:
     columns: dict[str, object] = {rows.response_name: observed}
     for block in rows.terms:
-        columns.setdefault(block.group, np.array(block.levels, object)[block.index])
+        levels = np.array(block.levels, object)[block.index]
+        if block.shares is not None:
+            # Of members the columns that they are in.
+            for name, own in zip(block.factors, levels.T, strict=False):
+                columns.setdefault(name, own)
+        else:
+            columns.setdefault(block.group, levels)
     return pd.DataFrame(columns, index=index)
 
 

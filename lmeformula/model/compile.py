@@ -321,7 +321,7 @@ def _check_workers(
     if any(term.prior.has_df for term in design.terms):
         what = "effects by Student's t distribution"
     elif any(term.meets for term in design.terms):
-        what = "effects of a known covariance"
+        what = "effects of levels that are related or share rows"
     elif family.is_normal and sigma == 0.0:
         what = "models without a residual"
     if what:

@@ -183,13 +183,20 @@ def summands(predictor: Predictor, script: Script) -> Iterator[str]:
     ]
     yield from shortened(fixed, MOST_WRITTEN, 4, script.dots)
     for _, group in groupby(predictor.random, key=lambda each: each.name.partition("[")[0]):
-        found = [
-            summand(script.indexed(script.label(each.label), f"{each.letter}[i]"), each, script)
-            for each in group
-        ]
+        found = [summand(of_level(each, script), each, script) for each in group]
         yield from shortened(found, MOST_WRITTEN_EFFECTS, 2, script.dots)
     if predictor.has_offset:
         yield script.indexed(script.label("offset"), "i")
+
+
+def of_level(effect: Coefficient, script: Script) -> str:
+    """A random effect of row i: that of its level, or the sum of those of its members, by their shares."""
+    symbol = script.label(effect.label)
+    if not effect.has_members:
+        return script.indexed(symbol, f"{effect.letter}[i]")
+    share = script.indexed(script.label("share"), "im")
+    own = script.indexed(symbol, f"{effect.letter}[i,m]")
+    return f"{script.sum_over('m')}{share}{script.times}{own}"
 
 
 def summand(symbol: str, coefficient: Coefficient, script: Script) -> str:

@@ -323,6 +323,10 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
             wanted = np.arange(design.num_predictors)[:, None] == places
             self._of_columns = tf.constant(wanted.astype(float), dtype)
         self._indexes = tuple(tf.constant(term.index) for term in design.terms)
+        self._shares = tuple(
+            None if term.shares is None else tf.constant(term.shares, dtype)
+            for term in design.terms
+        )
         self._values = tuple(
             None
             if len(term.columns) == 1 and np.all(term.values == 1.0)
@@ -346,15 +350,27 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
         eta = self._offsets[0]
         if self._effects:
             eta = eta + tf.linalg.matvec(self._X, tf.stack(self._effects))
-        for part, index, values in zip(self._parents, self._indexes, self._values, strict=True):
+        for place, (part, values) in enumerate(zip(self._parents, self._values, strict=True)):
             b = parts[part]
             if values is None:
-                eta = eta + tf.gather(b, index, axis=-1)
+                eta = eta + self._of_rows(place, b)
             elif values.shape[1] == 1:
-                eta = eta + values[:, 0] * tf.gather(b, index, axis=-1)
+                eta = eta + values[:, 0] * self._of_rows(place, b)
             else:
-                eta = eta + tf.reduce_sum(values * tf.gather(b, index, axis=-2), axis=-1)
+                each = self._of_rows(place, b, axis=-2)
+                eta = eta + tf.reduce_sum(values * each, axis=-1)
         return eta
+
+    def _of_rows(self, term: int, effects: Tensor, axis: int = -1) -> Tensor:
+        """(..., n) or (..., n, k) what rows read of a term's effects (..., l) or (..., l, k)."""
+        index, shares = self._indexes[term], self._shares[term]
+        if shares is None:
+            return tf.gather(effects, index, axis=axis)
+        total = tf.zeros([], shares.dtype)
+        for member in range(index.shape[1]):
+            share = shares[:, member] if axis == -1 else shares[:, member, None]
+            total += share * tf.gather(effects, index[:, member], axis=axis)
+        return total
 
     def linear_predictors(self, parts: Mapping[str, Tensor]) -> Tensor:
         """eta = X beta + Z b + offset, (..., K, n)."""
@@ -365,10 +381,10 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
             beta = self._of_columns * tf.stack(self._effects)
             offsets = offsets + tf.matmul(beta, self._X, transpose_b=True)
         etas = tf.unstack(offsets)
-        for part, index, values, places in zip(
-            self._parents, self._indexes, self._values, self._terms, strict=True
+        for term, (part, values, places) in enumerate(
+            zip(self._parents, self._values, self._terms, strict=True)
         ):
-            rows = tf.gather(parts[part], index, axis=-1 if len(places) == 1 else -2)
+            rows = self._of_rows(term, parts[part], axis=-1 if len(places) == 1 else -2)
             for column, place in enumerate(places):
                 of_column = rows if len(places) == 1 else rows[..., column]
                 etas[place] += of_column if values is None else values[:, column] * of_column

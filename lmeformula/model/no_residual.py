@@ -86,7 +86,7 @@ def own_term(design: Design) -> int:
 def _why_not(design: Design, term: TermBlock) -> str:
     """Why a term does not account for each row by itself; "" where it does."""
     if term.meets:
-        return f"the levels of {term.group} are related"
+        return f"the levels of {term.group} {term.why_meets}"
     values = term.values
     if not (np.isin(values, (0.0, 1.0)).all() and (values.sum(axis=1) == 1.0).all()):
         columns = ", ".join(term.columns[:4]) + (", ..." if len(term.columns) > 4 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmeformula.algebra.crossproducts import outer_changes
+from lmeformula.algebra.crossproducts import layout, outer_changes
 from lmeformula.arrays import Mask
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.design.side_by_side import places_of
@@ -81,14 +81,12 @@ def _is_apart(design: Design, term: TermBlock, columns: Mask) -> bool:
 
 
 def _is_noise(design: Design, term: TermBlock) -> bool:
-    """Whether effects of related levels are independent in the rows, with the variances of the residuals."""
-    relation, weights = term.relation, design.weights
-    assert relation is not None
+    """Whether effects of levels that meet are independent in the rows, with the variances of the residuals."""
+    weights = design.weights
     probe = np.random.default_rng(0).standard_normal(design.n)
-    totals = np.zeros((len(term.levels), len(term.columns)))
-    np.add.at(totals, term.index, term.values * probe[:, None])
-    spread = relation.outward(relation.inward(totals))
-    seen = np.einsum("nk,nk->n", term.values, spread[term.index])
+    # A single term, where levels of members are not apart.
+    plan = layout((term,))
+    seen = plan.spread(plan.gather(probe))
     noise = probe if weights is None else probe / weights
     left = seen - noise * (noise @ seen) / (noise @ noise)
     return bool(left @ left < APART**2 * (seen @ seen))

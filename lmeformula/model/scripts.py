@@ -22,6 +22,7 @@ class Script:
       function: (name, argument) -> name(argument).
       power: (symbol, exponent) -> the one to the power of the other.
       parameter: (predictor) -> the parameter that it gives.
+      sum_over: (index) -> what stands before the summands of a sum.
       times, dots, squared, residual, at_most: symbols.
       own: (name) -> a family's own parameter.
       covariance: (display name) -> a covariance matrix.
@@ -41,6 +42,7 @@ class Script:
     shared: Callable[[str], str]
     matrix: Callable[[Structure, str, str, int], str]
     parameter: Callable[[Predictor], str]
+    sum_over: Callable[[str], str]
     times: str
     dots: str
     squared: str
@@ -95,6 +97,7 @@ TEXT = Script(
     shared=lambda spread: f"{spread}² R, ",
     matrix=lambda structure, part, label, k: structure.matrix_text(part, k),
     parameter=lambda predictor: predictor.symbol,
+    sum_over=lambda index: f"Σ_{index} ",
     times=" · ",
     dots="…",
     squared="²",
@@ -114,6 +117,7 @@ LATEX = Script(
     shared=lambda spread: rf"{spread}^2 R, \quad ",
     matrix=lambda structure, part, label, k: structure.matrix_latex(latex_label(label), k),
     parameter=lambda predictor: predictor.latex or _latex_own(predictor.symbol),
+    sum_over=lambda index: rf"\sum_{index} ",
     times=r"\,",
     dots=r"\dots",
     squared="^2",

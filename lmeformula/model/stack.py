@@ -129,12 +129,18 @@ def stack(design: Design, units: Floats) -> Stack:
             replace(
                 term,
                 values=np.vstack([term.values * row for row in reads]),
-                index=np.tile(term.index, len(reads)),
+                index=_repeated(term.index, len(reads)),
+                shares=None if term.shares is None else _repeated(term.shares, len(reads)),
             )
         )
     offsets = found.readers @ np.array(design.offsets)
     X = np.vstack([design.X * row for row in fixed])
     return Stack(X, offsets.reshape(-1), tuple(terms), found, design.frequency)
+
+
+def _repeated(array: np.ndarray, times: int) -> np.ndarray:
+    """The rows of an array, so many times."""
+    return np.tile(array, (times, *(1,) * (array.ndim - 1)))
 
 
 def mixture(units: Floats, num_rows: int) -> Mixture:

@@ -32,12 +32,14 @@ class Coefficient(NamedTuple):
       label: on display, such as "x" or "g.x".
       column: of the data, which it multiplies; "" for an intercept.
       letter: that counts the levels it varies over; "" for a fixed effect.
+      has_members: whether a row has several of these levels, each with a share.
     """
 
     name: str
     label: str
     column: str
     letter: str = ""
+    has_members: bool = False
 
 
 class Predictor(NamedTuple):
@@ -214,6 +216,7 @@ def effects_of(design: Design, term: TermBlock, name: str, letter: str) -> Effec
             else f"{term.group}.{label}",
             column_of(design, label, place),
             letter,
+            term.shares is not None,
         )
         for j, (label, place) in enumerate(zip(term.columns, term.predictors, strict=True))
     )

@@ -38,12 +38,10 @@ class Loadings:
         plan = self.posterior.plan
         moves = plan.natural(plan.split(self.posterior.moves))
         for moved, block in zip(moves, rows.terms, strict=True):
-            known = block.index >= 0
-            of_rows = moved[np.where(known, block.index, 0)]
+            # (n, k, d): the levels second to last, as `of_rows` takes them.
+            of_rows = np.moveaxis(block.of_rows(np.moveaxis(moved, -1, 0)), 0, -1)
             reads = np.equal.outer(each, block.predictors)
-            for place, values in enumerate(
-                np.where(known[:, None], block.values, 0.0) * reads[:, None]
-            ):
+            for place, values in enumerate(block.values * reads[:, None]):
                 found[place] += np.einsum("na,nad->nd", values, of_rows)
         return found
 

@@ -24,6 +24,7 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design, NewRows, TermBlock
+from lmeformula.design.reading import square_shares
 from lmeformula.design.select import select_rows
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
@@ -171,10 +172,13 @@ class NormalPosterior:
     def _plan(self, terms: tuple[TermBlock, ...]) -> Layout:
         matrices = []
         for block in terms:
-            known = (block.index >= 0)[:, None]
-            values = np.where(known, block.values, 0.0)
-            index = np.where(known[:, 0], block.index, 0).astype(np.int32)
-            matrices.append(model_matrix(replace(block, values=values, index=index)))
+            known, values, shares = block.index >= 0, block.values, block.shares
+            if shares is None:
+                values = np.where(known[:, None], values, 0.0)
+            else:
+                shares = np.where(known, shares, 0.0)
+            index = np.where(known, block.index, 0).astype(np.int32)
+            matrices.append(model_matrix(replace(block, values=values, index=index, shares=shares)))
         return self.plan.with_matrices(tuple(matrices))
 
 
@@ -218,9 +222,13 @@ def unseen_covariances(fit: FittedModel, rows: Design | NewRows) -> Floats:
 def of_unseen(block: TermBlock, covariance: Floats, num_predictors: int) -> Floats:
     """(n, K, K) covariances of predictors by one term's effects (k, k) of unseen levels."""
     found = np.zeros((len(block.index), num_predictors, num_predictors))
-    is_unseen = block.index < 0
+    is_unseen = block.has_unseen
     reads = np.equal.outer(np.arange(num_predictors), block.predictors)
     each = block.values[is_unseen, None] * reads
+    if block.shares is not None:
+        index = block.index[is_unseen]
+        scale = square_shares(index, np.where(index < 0, block.shares[is_unseen], 0.0))
+        each = each * np.sqrt(scale)[:, None, None]
     found[is_unseen] = np.einsum("nka,ab,nlb->nkl", each, covariance, each, optimize=True)
     return found
 

@@ -12,7 +12,7 @@ from lmeformula.design.design import Design, NewRows
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import draw_rows, response_arrays
 from lmeformula.prediction.predictor import linear_predictor, predicted_at
-from lmeformula.prediction.unseen import unseen_effects
+from lmeformula.prediction.unseen import with_drawn_levels
 
 # Draws that are predicted from, evenly spread over all of them: of means, whose Monte Carlo error is then a
 # fiftieth of their standard deviation, and of residuals, which take more work each.
@@ -80,13 +80,12 @@ def predictors_at(
     for place, (block, prior, is_kept) in enumerate(
         zip(rows.terms, fit.params.distributions, kept, strict=True)
     ):
-        unseen = block.index < 0
-        if not (is_kept and unseen.any()):
+        if not (is_kept and block.has_unseen.any()):
             continue
-        of_rows = np.zeros((1, len(unseen), len(block.columns)))
+        nothing = np.zeros((1, len(block.levels), len(block.columns)))
         child = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, place))
-        of_rows[:, unseen] = unseen_effects(block.index[unseen], prior, [child])
-        eta = eta + block.added(of_rows, rows.num_predictors)[0]
+        block, effects = with_drawn_levels(block, nothing, prior, [child])
+        eta = eta + block.added(block.of_rows(effects), rows.num_predictors)[0]
     return eta
 
 

@@ -16,7 +16,7 @@ from lmeformula.prediction.over_draws import predictions
 from lmeformula.prediction.posterior import posterior_draws
 from lmeformula.prediction.predictor import linear_predictor, mean_response
 from lmeformula.prediction.requested import NEW_LEVELS, Requested, Wanted, requested
-from lmeformula.prediction.unseen import unseen_effects
+from lmeformula.prediction.unseen import with_drawn_levels
 
 # More numbers than this are asked for by mistake more often than not.
 MOST_NUMBERS = 2**27
@@ -96,17 +96,12 @@ def predict_draws(
         for place, block in enumerate(rows.terms):
             if not kept[place]:
                 continue
-            of_rows = drawn()[place][:, np.maximum(block.index, 0)]
-            is_unseen = block.index < 0
-            of_rows[:, is_unseen] = 0.0
+            effects = drawn()[place]
             if new_levels == "sample":
-                of_rows[:, is_unseen] = unseen_effects(
-                    block.index[is_unseen],
-                    fit.params.distributions[place],
-                    [np.random.SeedSequence([seed, 1, place])],
-                    num_draws,
-                )
-            eta += block.added(of_rows, rows.num_predictors)
+                prior = fit.params.distributions[place]
+                seeds = [np.random.SeedSequence([seed, 1, place])]
+                block, effects = with_drawn_levels(block, effects, prior, seeds, num_draws)
+            eta += block.added(block.of_rows(effects), rows.num_predictors)
         values = asked.spread_out(np.column_stack([mean_response(fit, one) for one in eta]))
         return pd.DataFrame(values, index=asked.index, columns=names)
 

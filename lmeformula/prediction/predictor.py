@@ -80,9 +80,7 @@ def refuse_curves(fit: FittedModel, what: str, hint: str) -> None:
 def add_effects(eta: Floats, terms: Sequence[TermBlock], effects: Sequence[Floats]) -> None:
     """Add to predictors (..., K, n) the effects (..., l, k) of each term; unseen levels have none."""
     for block, each in zip(terms, effects, strict=True):
-        known = block.index >= 0
-        of_rows = each[..., np.where(known, block.index, 0), :]
-        eta += np.where(known, block.added(of_rows, eta.shape[-2]), 0.0)
+        eta += block.added(block.of_rows(each), eta.shape[-2])
 
 
 def link_columns(fit: FittedModel) -> tuple[str, ...]:
@@ -131,7 +129,7 @@ def has_new_level(rows: Design | NewRows, used: Sequence[bool] | None = None) ->
     found = np.zeros(len(rows.offset), dtype=bool)
     for place, block in enumerate(rows.terms):
         if used is None or used[place]:
-            found |= block.index < 0
+            found |= block.has_unseen
     return found
 
 

@@ -25,7 +25,7 @@ from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
 from lmeformula.prediction.over_draws import at_random_draw
 from lmeformula.prediction.predictor import linear_predictor
 from lmeformula.prediction.requested import NEW_LEVELS, Requested, Wanted, requested
-from lmeformula.prediction.unseen import unseen_effects
+from lmeformula.prediction.unseen import with_drawn_levels
 
 # 2 GiB of drawn numbers.
 MOST_NUMBERS = 2**28
@@ -202,14 +202,10 @@ def _predictors(
         effects = related(block, prior.draws(randoms, len(block.levels)))
         if kept:
             effects[...] = 0.0
-        of_rows = effects[:, np.maximum(block.index, 0)]
-        is_unseen = block.index < 0
-        if is_unseen.any():
-            of_rows[:, is_unseen] = 0.0
-            if is_new:
-                seeds = [_child(one, OF_UNSEEN, place) for one in sequences]
-                of_rows[:, is_unseen] = unseen_effects(block.index[is_unseen], prior, seeds)
-        eta += block.added(of_rows, rows.num_predictors)
+        if is_new:
+            seeds = [_child(one, OF_UNSEEN, place) for one in sequences]
+            block, effects = with_drawn_levels(block, effects, prior, seeds)
+        eta += block.added(block.of_rows(effects), rows.num_predictors)
     return eta
 
 

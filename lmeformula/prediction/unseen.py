@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from lmeformula.arrays import Codes, Floats
 from lmeformula.covariance.prior import EffectDistribution
+from lmeformula.design.design import TermBlock
 
 # Levels that are drawn from one generator.
 TOGETHER = 64
@@ -52,3 +54,28 @@ def unseen_effects(
         drawn = drawn.reshape(len(found), TOGETHER, -1)
         found[:, rows] = drawn[:, number[rows] % TOGETHER]
     return found
+
+
+def with_drawn_levels(
+    block: TermBlock,
+    effects: Floats,
+    prior: EffectDistribution,
+    sequences: Sequence[np.random.SeedSequence],
+    num_draws: int = 1,
+) -> tuple[TermBlock, Floats]:
+    """The levels that rows of a term have and a fit has not seen, beside the others, with drawn effects.
+
+    Args:
+      block: of the rows.
+      effects: (s * num_draws, l, k) of the fit's levels.
+      prior, sequences, num_draws: as of `unseen_effects`.
+    Returns:
+      The term, none of whose levels is unseen, and the effects (s * num_draws, l + u, k).
+    """
+    unseen = np.unique(block.index[block.index < 0])
+    if not len(unseen):
+        return block, effects
+    drawn = unseen_effects(unseen, prior, sequences, num_draws)
+    places = len(block.levels) + np.searchsorted(unseen, block.index)
+    index = np.where(block.index < 0, places, block.index).astype(np.int32)
+    return replace(block, index=index), np.concatenate([effects, drawn], axis=1)

@@ -167,6 +167,8 @@ def _predictor(
         parts.append(_column(planner.ask(recipe.offset or OFFSET, "number")))
     for linked, effects in zip(linked_terms(formula.random), modes, strict=True):
         group = linked[0].group
+        if group.members:
+            raise NotServed(f"{group.label}, of which rows have several levels")
         build = builder_of(linked[0])
         columns = [
             _sum(planner, variables, term_tables(term.columns, variables, build)) for term in linked

@@ -66,10 +66,17 @@ class Levels:
 
 @dataclass(frozen=True)
 class Array:
-    """An array of float64, int64 or int32; a letter in its shape is a length that other places share."""
+    """An array of float64, int64 or int32; a letter in its shape is a length that other places share.
+
+    Attributes:
+      shape: a letter, or "", for each dimension.
+      dtype: of its numbers.
+      more: how many dimensions it may have beyond these.
+    """
 
     shape: tuple[str, ...]
     dtype: str = "<f8"
+    more: int = 0
 
     def write(self, value: Any, out: Writer) -> Json:
         """Its name."""
@@ -87,29 +94,30 @@ class Array:
 
     def check(self, shape: tuple[int, ...], source: Reader) -> None:
         """Hold the shape to what is known."""
-        if len(shape) != len(self.shape):
+        if not 0 <= len(shape) - len(self.shape) <= self.more:
             source.refuse(f"its shape is {shape}, and it should have {len(self.shape)} dimensions")
-        for letter, size in zip(self.shape, shape, strict=True):
+        for letter, size in zip(self.shape, shape, strict=False):
             if letter:
                 source.agree(letter, size)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """An array over the rows of the data, which stays behind unless rows are kept."""
+    """An array over the rows of the data, which stays behind unless rows are kept; attributes as of `Array`."""
 
     shape: tuple[str, ...]
     dtype: str = "<f8"
+    more: int = 0
 
     def write(self, value: Any, out: Writer) -> Json:
         """The array's name, or the shape alone."""
         if out.with_rows:
-            return Array(self.shape, self.dtype).write(value, out)
+            return Array(self.shape, self.dtype, self.more).write(value, out)
         return {"left out": list(map(int, value.shape))}
 
     def read(self, found: Json, source: Reader) -> Any:
         """The array, or what stands in its place."""
-        array = Array(self.shape, self.dtype)
+        array = Array(self.shape, self.dtype, self.more)
         if not isinstance(found, dict):
             return array.read(found, source)
         shape = Each(whole()).read(found.get("left out"), source)

@@ -63,7 +63,7 @@ TERM = Record(
         "group": TEXT,
         "factors": Each(TEXT),
         "levels": Levels(),
-        "index": Rows(("n",), "<i4"),
+        "index": Rows(("n",), "<i4", more=1),
         "covariance": TEXT,
         "homogeneous": FLAG,
         "block": TEXT,
@@ -77,6 +77,7 @@ TERM = Record(
         "role": choice(get_args(Role)),
         "smooth": TEXT,
         "relation": maybe(RELATION),
+        "shares": maybe(Rows(("n", ""))),
     },
     own=("k",),
     renamed={"distribution": "prior"},
@@ -87,6 +88,7 @@ TERM = Record(
         "role": "group",
         "smooth": "",
         "relation": None,
+        "shares": None,
     },
 )
 

@@ -309,6 +309,11 @@ def _check_predictor(design: Design, source: Reader) -> None:
         ):
             source.refuse(f"levels of {term.group} have covariances that do not exist")
         index: object = term.index
+        members = (len(written[0].group.names),) if written[0].group.members else ()
+        if term.index.shape[1:] != members or (term.shares is not None) != bool(members):
+            source.refuse(f"rows have other members of {term.group} than the formula says")
+        if term.shares is not None and term.shares.shape != term.index.shape:
+            source.refuse(f"members of {term.group} have no shares")
         if isinstance(index, np.ndarray) and not (
             ((index >= 0) & (index < len(term.levels))).all()
         ):

@@ -379,10 +379,10 @@ def test_dates_group_rows_but_are_no_numbers(frame: pd.DataFrame) -> None:
 
 
 def test_reserved_syntax_is_listed_and_left_out(frame: pd.DataFrame) -> None:
-    made = design("y | cens(lg) ~ x + mo(o) + (1 | gr(g, id = a)) + (1 | mm(g, h))", frame)
-    assert made.reserved == ("mo(o)", "cens(lg)", "gr(g, id = a)", "mm(g, h)")
+    made = design("y | cens(lg) ~ x + mo(o) + (1 | gr(g, id = a)) + (1 | mm(g, h, id = a))", frame)
+    assert made.reserved == ("mo(o)", "cens(lg)", "gr(g, id = a)", "mm(g, h, id = a)")
     assert made.names == ("Intercept", "x")
-    assert [term.factors for term in made.terms] == [("@gr(g, id = a)",), ("@mm(g, h)",)]
+    assert [term.factors for term in made.terms] == [("@gr(g, id = a)",), ("@mm(g, h, id = a)",)]
 
 
 def test_dot_is_every_column_but_the_response(frame: pd.DataFrame) -> None:

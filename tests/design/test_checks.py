@@ -76,7 +76,9 @@ def test_design_that_cannot_be_fitted(formula: str, frame: pd.DataFrame) -> None
 
 UNSUPPORTED = {
     "y ~ x + mo(o) + (1 | g)": "mo(o) is another package's syntax, which cannot be fitted here",
-    "y ~ x + (1 | mm(g, h))": "mm(g, h) is another package's syntax, which cannot be fitted here",
+    "y ~ x + (1 | mm(g, h, by = a))": (
+        "mm(g, h, by = a) is another package's syntax, which cannot be fitted here"
+    ),
     "y ~ x + (1 | gr(g, dist = 'cauchy'))": (
         'gr(g, dist = "cauchy") is another package\'s syntax, which cannot be fitted here'
     ),

@@ -158,8 +158,8 @@ def test_other_words_are_answered(word):
 
 
 def test_what_cannot_be_fitted_is_refused_by_name():
-    made = lf.design("y ~ 1 + (1 | mm(g, g))", ROWS, covariances={"A": (A, NAMES)})
-    assert made.reserved == ("mm(g, g)",)
+    made = lf.design("y ~ 1 + (1 | gr(g, id = g))", ROWS, covariances={"A": (A, NAMES)})
+    assert made.reserved == ("gr(g, id = g)",)
 
 
 def test_words_of_other_packages_are_answered():

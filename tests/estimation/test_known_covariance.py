@@ -339,10 +339,13 @@ def test_folds_of_levels_are_predicted_through_relatives():
 
 
 REFUSED = {
-    "mcem": ({"method": "mcem"}, "Monte Carlo EM is for effects of independent levels"),
-    "nuts": ({"method": "nuts"}, "does not draw effects of levels with a known covariance"),
-    "quadrature": ({"method": "quadrature"}, "levels that are related do"),
-    "iterative": ({"solver": "iterative"}, "the iterative solver is for effects of independent"),
+    "mcem": ({"method": "mcem"}, "Monte Carlo EM is for levels that are independent"),
+    "nuts": ({"method": "nuts"}, "does not draw effects of levels that are related"),
+    "quadrature": ({"method": "quadrature"}, "levels that are related, or share rows, do"),
+    "iterative": (
+        {"solver": "iterative"},
+        "the iterative solver is for levels that are independent",
+    ),
 }
 
 
@@ -368,7 +371,9 @@ def test_a_covariance_that_is_the_residual_s_is_refused():
 
 def test_related_levels_have_no_further_ones():
     fit = fitted("y ~ x + (1 | gr(animal, cov = A))")
-    with pytest.raises(FormulaDataError, match="levels that are related have no further ones"):
+    with pytest.raises(
+        FormulaDataError, match="levels that are related, or share rows, have no further ones"
+    ):
         lf.power(fit, "x", along="animal", num_groups=[80], num_sims=2)
 
 

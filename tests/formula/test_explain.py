@@ -86,4 +86,4 @@ def test_counts_parameters_as_glmmtmb_does(
 
 def test_has_no_count_for_what_cannot_be_fitted() -> None:
     assert num_parameters("rr", None, 3) is None
-    assert "not available for fitting" in parse("y ~ (1|mm(g, h))").explain()
+    assert "not available for fitting" in parse("y ~ (1|mm(g, h, by = a))").explain()

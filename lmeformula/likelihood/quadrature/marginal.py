@@ -232,7 +232,8 @@ def check_blocks(model: Model) -> None:
     if integrand(model, plan) is None:
         if plan.is_general:
             raise ModelError(
-                "quadrature is for effects that do not hang together, and levels that are related do",
+                "quadrature is for effects that do not hang together, and levels that are related, or share "
+                "rows, do",
                 hint='Use method="laplace".',
             )
         widest = blocks_of(model, plan).widest
