@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Two hues that stand apart on white and on black, also for readers who see colours differently.
 BLUE, ORANGE, GREY = "#3d7ab8", "#e07b39", "#8a8f98"
+# More of them, for curves side by side.
+GREEN, VIOLET, PINK = "#3a9a78", "#8a6bbf", "#c8587f"
 
 
 def one_axes(name: str, value: object) -> None:

@@ -291,8 +291,8 @@ OF_THE_RUN = {
     *("trace", "watched", "model", "plot", "of", "by_observation", "marginal", "export"),
     *("has_modes", "is_drawn", "is_exact", "is_factored", "resumed", "to_marginaleffects"),
 }
-PLOTS = ("calibration", "effects", "histogram", "ppc", "qq", "residuals")
-PLOTS_OF_THE_RUN = {"convergence", "trace", "correlation", "smooth"}
+PLOTS = ("calibration", "check", "effects", "histogram", "ppc", "qq", "residuals")
+PLOTS_OF_THE_RUN = {"convergence", "trace", "correlation", "smooth", "predictions", "rootogram"}
 
 
 def kinds_of_residuals(fit: lf.Fit) -> list[str]:

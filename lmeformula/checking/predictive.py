@@ -28,6 +28,7 @@ class Frequencies(NamedTuple):
       observed: (k) rows of the data.
       lower: (k) a quantile of the numbers of rows in drawn responses.
       middle: (k) their median.
+      mean: (k) their mean.
       upper: (k) the other quantile.
     """
 
@@ -36,6 +37,7 @@ class Frequencies(NamedTuple):
     observed: Floats
     lower: Floats
     middle: Floats
+    mean: Floats
     upper: Floats
 
 
@@ -79,7 +81,7 @@ def frequencies(
     tails = [0.5 - level / 2.0, 0.5, 0.5 + level / 2.0]
     lower, middle, upper = np.quantile(counts, tails, axis=0)
     found = np.histogram(np.clip(observed, *inside), edges)[0].astype(float)
-    return Frequencies(edges, names, found, lower, middle, upper)
+    return Frequencies(edges, names, found, lower, middle, counts.mean(axis=0), upper)
 
 
 def _bins(fit: FittedModel, observed: Floats, drawn: Floats) -> tuple[Floats, tuple[str, ...]]:
@@ -95,6 +97,9 @@ def _bins(fit: FittedModel, observed: Floats, drawn: Floats) -> tuple[Floats, tu
         width = float(np.ceil((high - low + 1.0) / MOST_VALUES))
         edges = np.arange(low, high + width + 1.0, width) - 0.5
         edges = edges[: int(np.searchsorted(edges, high)) + 1]
+        if fit.model.family.measure == "counts" and low == 0.0 and width > 1.0:
+            # How many zeros there are is what models of counts differ by.
+            edges = np.insert(edges, 1, 0.5)
         return edges, tuple(f"{value:g}" for value in edges[:-1] + 0.5) if width == 1.0 else ()
     # Freedman-Diaconis widths, within limits that keep a bar visible and a shape recognisable.
     size = len(np.histogram_bin_edges(observed, "fd")) - 1

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints, Mask
+from lmeformula.axes import one_axes
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.inference.adjust import ADJUSTMENTS, adjusted_p, critical_values
 from lmeformula.inference.contrasts import ContrastMethod, contrast_matrix
 from lmeformula.inference.grid import ESTIMABLE, estimable
+from lmeformula.inference.mean_plots import rows_of_means
 from lmeformula.inference.mean_scales import Scale
 from lmeformula.prediction.freedom import Freedom, FTest, combined, combined_variances
 from lmeformula.text.numbers import p_text
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Column, Kind, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Steps of the derivative of what is shown: relative to the standard error, and at least to the estimate.
 OUTWARD_STEP, LEAST_STEP = 1e-4, 1e-7
@@ -186,6 +192,20 @@ class MarginalMeans:
         if self.kind != "mean":
             numbers |= {"statistic": statistics, "p_value": p_values}
         return pd.concat([self.frame, pd.DataFrame(numbers)], axis=1)
+
+    @kinds.takes(level=kinds.coverage, ax=kinds.optional(one_axes))
+    def plot(self, level: float = 0.95, ax: Axes | None = None) -> Axes:
+        """Draw each of them in a line of its own, with its interval.
+
+        Args:
+          level: coverage of the intervals, as of `to_frame`.
+          ax: axes to draw on; a new figure by default.
+        Returns:
+          ax: the axes drawn on.
+        """
+        what = f"{self.scale}, with {100 * level:g} % intervals"
+        names = [str(name) for name in self.frame.columns]
+        return rows_of_means(self.to_frame(level), names, self.by, what, ax)
 
     def _groups(self) -> list[Ints]:
         """Positions of the rows of each combination of by-values, in order of appearance."""

@@ -8,7 +8,15 @@ from lmeformula.arguments.elsewhere import answer
 from lmeformula.arguments.methods import Method
 from lmeformula.errors import ArgumentError
 from lmeformula.fit import FittedModel
-from lmeformula.views import calibration_plots, correlation_plots, fit_plots, plots, smooth_plots
+from lmeformula.views import (
+    calibration_plots,
+    check_plots,
+    correlation_plots,
+    fit_plots,
+    plots,
+    prediction_plots,
+    smooth_plots,
+)
 
 
 class Plots:
@@ -44,4 +52,7 @@ class Plots:
     ppc = Method(lambda: fit_plots.ppc, of="_fit")
     calibration = Method(lambda: calibration_plots.calibration, of="_fit")
     correlation = Method(lambda: correlation_plots.correlation, of="_fit")
+    predictions = Method(lambda: prediction_plots.predictions, of="_fit")
+    rootogram = Method(lambda: check_plots.rootogram, of="_fit")
+    check = Method(lambda: check_plots.check, of="_fit")
     smooth = Method(lambda: smooth_plots.smooth, of="_fit")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,18 +24,21 @@ from lmeformula.axes import (
     panels,
 )
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel, of_observations
+from lmeformula.fit import FittedModel
 from lmeformula.prediction.draws import effect_draws
 from lmeformula.prediction.intervals import chosen as places_of
 from lmeformula.prediction.ranef import effects_of
 from lmeformula.prediction.residuals import residuals as residuals_of
 from lmeformula.text.names import BESIDE, drawn
 from lmeformula.text.numbers import decimals_for, short
+from lmeformula.views.check_plots import residuals_against
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LABELLED_LEVELS = 40  # more levels than this are drawn as a band, without names
+LABELLED_LEVELS = 150  # more levels than this are drawn as a band, with the names of the extremes
+EXTREMES = 5  # on either side
+LARGE_NAMES = 40  # so many names have room for letters of the usual size
 FEW_POINTS = 40  # no more points than this are marked on a line
 RUG_LEVELS = 30  # fewer levels than this are shown one by one under a histogram
 
@@ -92,7 +95,7 @@ def trace(
 ) -> Axes:
     """Draw successive Monte Carlo draws of some random effects, each in a lane of its own.
 
-    All lanes have one scale; the number at the right end of each is the mean of its draws and, in
+    Each lane has a scale of its own; the number at the right end of each is the mean of its draws and, in
     brackets, their standard deviation.
 
     Args:
@@ -109,8 +112,8 @@ def trace(
     shown = effect_draws(fit, term, count)
     if ax is None:
         ax = new_axes(height=1.2 + 0.45 * len(shown))
-    lane = 1.1 * max(float(np.ptp(effect.draws)) for effect in shown)
     for place, effect in enumerate(shown):
+        lane = 1.1 * float(np.ptp(effect.draws))
         y = place - (effect.draws - effect.mean) / (lane or 1.0)  # the axis points down
         ax.axhline(place, color=GREY, linewidth=0.6, alpha=0.6)
         marker = "o" if len(y) <= FEW_POINTS else ""
@@ -134,18 +137,31 @@ def trace(
     return finish(ax, title, None, xlabel="draw in the last E-step", ylabel=term)
 
 
-@kinds.takes(ax=kinds.optional(one_axes))
-@of_observations
-def residuals(fit: FittedModel, ax: Axes | None = None) -> Axes:
-    """Draw the residuals of the rows that were fitted.
+@kinds.takes(ax=kinds.optional(one_axes), against=kinds.optional(kinds.text), seed=kinds.seed)
+def residuals(
+    fit: FittedModel,
+    ax: Axes | None = None,
+    *,
+    against: str | None = None,
+    data: Any = None,
+    seed: int = 0,
+) -> Axes:
+    """Draw the residuals of the rows that were fitted: a histogram, or quantile residuals over what is named.
 
     Args:
       fit: a fitted model.
       ax: axes to draw on; a new figure by default.
+      against: "fitted", or a column of the data, whether the formula has it or not; see `residuals_against`.
+      data: for a column, the table that was fitted, where the fit has it not.
+      seed: of quantile residuals of counts and classes.
     Returns:
       ax: the axes drawn on.
+    Raises:
+      ModelError: if there is no such column.
     """
-    return residual_histogram(residuals_of(fit), fit.sigma, ax)
+    if against is not None:
+        return residuals_against(fit, against, data=data, seed=seed, ax=ax)
+    return residual_histogram(residuals_of(fit.by_observation), fit.sigma, ax)
 
 
 def residual_histogram(
@@ -179,6 +195,9 @@ def histogram(
 ) -> Axes:
     """Draw the spread of a grouping factor's effects, with the normal curve that was estimated.
 
+    What is drawn are the posterior means: they are nearer to zero than effects are, the more so the fewer rows
+    a level has, so that they spread less than the curve even where the model is right.
+
     Args:
       fit: a fitted model.
       group: the grouping factor; the first by default.
@@ -201,15 +220,15 @@ def histogram(
             markeredgewidth=1.5,
             color=BLUE,
             transform=ax.get_xaxis_transform(),
-            label="effects",
+            label="posterior means, shrunken towards zero",
         )
     else:
-        _density(ax, chosen.values, "effects")
+        _density(ax, chosen.values, "posterior means, shrunken towards zero")
     if chosen.sd > 0:
-        _normal_curve(ax, chosen.sd, f"estimated, sd {short(chosen.sd)}")
+        _normal_curve(ax, chosen.sd, f"effects as estimated, sd {short(chosen.sd)}")
     _legend_above(ax)
     title = f"{drawn(chosen.label)}: {len(chosen.values):,} levels"
-    effect = f"effect on {drawn(fit.model.design.response_name)}"
+    effect = _effect_on(fit)
     return finish(ax, title, "y", xlabel=effect, ylabel="density")
 
 
@@ -225,7 +244,8 @@ def effects(
       column: the coefficient; the first of that factor by default.
       ax: axes to draw on; a new figure by default.
     Returns:
-      ax: the axes drawn on: a line and a name for each of up to 40 levels, one band for more.
+      ax: the axes drawn on: a line and a name for each of up to 150 levels; one band for more, with the
+        names of the lowest and the highest.
     Raises:
       ModelError: if there is no such grouping factor or coefficient.
     """
@@ -235,21 +255,51 @@ def effects(
     places = np.arange(1, len(values) + 1)
     named = len(values) <= LABELLED_LEVELS
     if ax is None:
-        ax = new_axes(height=1.2 + 0.2 * len(values) if named else 4.5)
+        each = 0.2 if len(values) <= LARGE_NAMES else 0.11
+        ax = new_axes(height=1.2 + each * len(values) if named else 4.5)
     ax.axvline(0.0, color=GREY, linewidth=0.8)
     if named:
         ax.hlines(places, values - half, values + half, color=BLUE, alpha=0.5, linewidth=1.5)
         ax.plot(values, places, "o", color=BLUE, markersize=4)
-        ax.set_yticks(places, [drawn(chosen.levels[i], BESIDE) for i in order])
+        size = "medium" if len(values) <= LARGE_NAMES else "xx-small"
+        ax.set_yticks(places, [drawn(chosen.levels[i], BESIDE) for i in order], fontsize=size)
         ax.tick_params(axis="y", length=0)
     else:
         ax.fill_betweenx(places, values - half, values + half, color=BLUE, alpha=0.25, linewidth=0)
         ax.plot(values, places, color=BLUE, linewidth=1.5)
         ax.set_ylabel("rank")
+        _name_extremes(ax, [drawn(chosen.levels[i], BESIDE) for i in order], values, half)
     ax.set_ylim(0.3, len(values) + 0.7)
     title = f"{drawn(chosen.label)}: {len(values):,} levels"
-    effect = f"effect on {drawn(fit.model.design.response_name)}, with 95 % intervals"
+    effect = f"{_effect_on(fit)}, with 95 % intervals"
     return finish(ax, title, "x", xlabel=effect)
+
+
+def _effect_on(fit: FittedModel) -> str:
+    """On which scale effects are: of the predictor, which is the response's with an identity link alone."""
+    response, link = drawn(fit.model.design.response_name), fit.model.family.link
+    if fit.model.family.is_distributional:
+        return "effect on the linear predictor"
+    if fit.model.family.is_latent:
+        return f"effect on the {link} scale behind {response}"
+    return f"effect on {response}" if link == "identity" else f"effect on {link}({response})"
+
+
+def _name_extremes(ax: Axes, names: Sequence[str], values: Floats, half: Floats) -> None:
+    """Write the names of the lowest and the highest levels beside the band, a line each."""
+    for places, side in ((range(EXTREMES), 0), (range(len(names) - EXTREMES, len(names)), 1)):
+        for number, place in enumerate(places):
+            ax.annotate(
+                names[place],
+                (values[place] + half[place], place + 1),
+                xytext=(
+                    0.995 if side == 0 else 0.005,
+                    (0.03 if side == 0 else 0.78) + 0.045 * number,
+                ),
+                textcoords="axes fraction",
+                ha="right" if side == 0 else "left",
+                fontsize="x-small",
+            )
 
 
 def _convergence_panel(ax: Axes, iterations: Ints, values: Floats, error: float) -> None:

@@ -43,7 +43,10 @@ def test_bins_of_large_counts_hold_equally_many():
     y = fit.model.design.y * 17.0
     design = replace(fit.model.design, response=replace(fit.model.design.response, values=y))
     found = frequencies(replace(fit, model=replace(fit.model, design=design)), num_draws=5)
-    widths = np.diff(found.edges)
+    # Zero stands apart.
+    assert found.edges[:2].tolist() == [-0.5, 0.5]
+    assert found.observed[0] == (y == 0).sum()
+    widths = np.diff(found.edges)[2:]
     assert (widths == widths[0]).all()
     assert widths[0] == np.round(widths[0]) > 1
     assert found.edges[0] % 1 == 0.5

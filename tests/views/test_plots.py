@@ -91,10 +91,10 @@ def test_trace_draws_successive_draws_in_lanes():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["u", "v"]
     draws = fit.watched.draws[:, 3:]
     lanes = [line_data(ax, number)[:, 1] for number in (1, 3)]
-    widest = np.ptp(draws, axis=0).max()
     for place, lane in enumerate(lanes):
         centred = draws[:, place] - draws[:, place].mean()
-        np.testing.assert_allclose(place - lane, centred / (1.1 * widest), atol=1e-12)
+        own = 1.1 * np.ptp(draws[:, place])
+        np.testing.assert_allclose(place - lane, centred / own, atol=1e-12)
     assert ax.texts[0].get_text() == f"{draws[:, 0].mean():.2f} ({draws[:, 0].std(ddof=1):.2f})"
 
 
