@@ -10,7 +10,7 @@ from lmeformula.design.side_by_side import places_of
 from lmeformula.errors import FormulaDataError, ModelError, placed
 from lmeformula.formula.ir import Span
 from lmeformula.formula.kinds import KINDS
-from lmeformula.formula.reserved import RESERVED_FUNCTIONS
+from lmeformula.formula.reserved import OTHERS, RESERVED_FUNCTIONS
 from lmeformula.rows.parts import Part
 
 # What to write instead of calls around grouping factors.
@@ -75,7 +75,7 @@ def _check_supported(design: Design) -> None:
                 f"the covariance structure {term.covariance}() cannot be fitted yet",
                 "E_UNSUPPORTED_EXTENSION",
                 *place,
-                f"Choose one of {', '.join(KINDS)}.",
+                OTHERS.get(term.covariance, f"Choose one of {', '.join(KINDS)}."),
             )
 
 

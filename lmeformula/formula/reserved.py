@@ -31,8 +31,15 @@ class Structure:
     is_fitted: bool = True
 
 
-# Structures of glmmTMB that are not here yet.
-OTHERS = ("rr", "propto", "equalto")
+# Structures of glmmTMB that are not here, and what to write instead.
+OTHERS = MappingProxyType(
+    {
+        "rr": "Of a few coefficients us(0 + v | g) has all covariances.",
+        "propto": "Of one group propto(0 + g | one, A) is (1 | gr(g, cov = A)), with "
+        'covariances={"A": ...}.',
+        "equalto": 'Write (1 | gr(g, cov = A)) with covariances={"A": ...}, whose scale is estimated.',
+    }
+)
 STRUCTURES = MappingProxyType(
     {
         name: Structure(

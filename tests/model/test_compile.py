@@ -62,7 +62,7 @@ REFUSED = {
         the covariance structure rr cannot be fitted yet
             y ~ x + rr(x | g)
                     ^^^^^^^^^
-        Structures that can: us, diag, cs, ar1, toep, ou, exp, gau, mat; all but us with hom = TRUE or FALSE.""",  # noqa: E501
+        Of a few coefficients us(0 + v | g) has all covariances. Structures that can: us, diag, cs, ar1, toep, ou, exp, gau, mat; all but us with hom = TRUE or FALSE.""",  # noqa: E501
     ),
 }
 
