@@ -128,7 +128,8 @@ def fit_by_probes(
             return last
         too_large = excess(last.mc_covariance, last.information, last.inside, tolerance)
         last = last._replace(is_sharp=too_large <= 1.0)
-        if last.is_sharp or count >= max_probes or not last.found.converged:
+        # Where a parameter has no end its error is no number, which more probes do not make one.
+        if not too_large > 1.0 or count >= max_probes or not last.found.converged:
             return _sharpened(last, draws, seed)
         count = more_probes(count, too_large, max_probes)
 
@@ -179,7 +180,10 @@ def excess(covariance: Floats, information: Floats, inside: Mask, tolerance: flo
 
 def more_probes(count: int, too_large: float, max_probes: int) -> int:
     """How many probes to take next, where errors are `too_large` times what is tolerated."""
-    return min(max_probes, max(2 * count, math.ceil(1.2 * count * too_large**2)))
+    wanted = 1.2 * count * too_large**2
+    return (
+        max_probes if wanted >= max_probes else min(max_probes, max(2 * count, math.ceil(wanted)))
+    )
 
 
 def loglik_error(log_dets: Floats) -> float:

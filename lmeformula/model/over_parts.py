@@ -13,6 +13,7 @@ from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.design.outline import outline
 from lmeformula.design.shards import shards_of
 from lmeformula.design.side_by_side import joined
+from lmeformula.errors import ModelError
 from lmeformula.family import Family
 from lmeformula.rows.parts import Part, Shards, within
 
@@ -57,8 +58,16 @@ def expanded(design: Design, family: Family) -> tuple[Design, tuple[str, ...]]:
     Args:
       design: of one predictor, whose rows may be in parts.
       family: that expands designs.
+    Raises:
+      ModelError: if the rows are not here.
     """
     assert family.expand is not None
+    if not has_rows(design):
+        raise ModelError(
+            f"{family.name} models have a predictor for each category, and those are not made of rows that are "
+            "with the workers of a cluster alone",
+            hint="cluster=False reads the rows into this process; cluster=client takes a table that is here.",
+        )
     predictors = family.expand(outline(design))
     patterns = tuple((each.name, each.pattern) for each in predictors)
     found, names = _beside(design, patterns), tuple(each.name for each in predictors)

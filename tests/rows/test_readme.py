@@ -1,15 +1,25 @@
-"""The lines of README.md for rows in files do what they say."""
+"""The lines of README.md for rows in files and with a cluster do what they say."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed import Client
 
 import lmeformula as lf
+from tests.rows.cluster import cluster_of
 
 README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    # Not in this process, where two clients are one too many for actors.
+    with cluster_of(2, processes=True) as found:
+        yield found
 
 
 def lines(word: str) -> str:
@@ -38,3 +48,15 @@ def test_rows_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(found["fit"], lf.Fit)
     assert lf.load("ratings.fit").loglik == found["fit"].loglik
     assert (tmp_path / "predictions.parquet").exists()
+
+
+def test_rows_with_a_cluster(tmp_path: Path, client: Client) -> None:
+    place = ratings(tmp_path / "ratings")
+    said = lines("dask.distributed").replace("s3://bucket/ratings/", f"{place}/")
+    said = said.replace("tcp://scheduler:8786", client.scheduler.address)
+    found: dict[str, object] = {"lf": lf}
+    exec(said, found)
+    fit = found["fit"]
+    assert isinstance(fit, lf.Fit)
+    assert "with 2 workers" in str(fit.diagnostics)
+    found["client"].close()  # type: ignore[attr-defined]

@@ -195,6 +195,7 @@ def _ordered(rows: np.ndarray) -> np.ndarray:
             "quadrature is not fitted over the workers",
         ),
         ({"mu": "y ~ x + (1 | g)", "sigma": "~ x"}, {}, "several parameters"),
+        ("a ~ x + (1 | g)", {"family": "categorical"}, "a predictor for each category"),
         ("y ~ x + (1 | g)", {"cluster": "here"}, "must be a dask.distributed Client"),
         ("y ~ nothing + (1 | g)", {}, "'nothing', which is not a column"),
         ("w ~ x + (1 | one)", {}, "has only one level"),

@@ -136,6 +136,21 @@ def test_rows_that_are_lost_for_good_leave_the_last_estimates(name, after):
         assert mine == pytest.approx(theirs, abs=1.0, rel=0.9)
 
 
+def test_a_level_without_a_finite_estimate_is_named_wherever_its_rows_are():
+    """Its error is no number, and none that more probes make one."""
+    data = table(300)
+    data["b"] = np.where(data.index < 30, "u", "v")
+    data["all"] = np.where(data["b"] == "u", 1, data["yes"])
+    design = lf.design("all ~ b + x + (1 | g) + (1 | h)", data)
+    one = lf.compile(design, "bernoulli")
+    for fit in (
+        lf.estimate(one, method="laplace", solver="iterative"),
+        over(several(design, 2), "bernoulli"),
+    ):
+        assert fit.outcome.name == "SEPARATION"
+        assert "b[T.v]" in str(fit)
+
+
 def test_what_a_pass_sends_does_not_grow_with_the_rows():
     sizes = []
     for n in (500, 2000):
