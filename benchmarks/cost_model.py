@@ -25,16 +25,14 @@ PRODUCTS, COLUMNS = 100, 8
 # Bytes: of a row for each column, where columns are in memory and where they are in files; of an element of a
 # pair; of an effect, for all vectors that a solver holds; and of a process that has imported all.
 ROW_BYTES, FILE_BYTES, PAIR_BYTES, EFFECT_BYTES, BASE_BYTES = 25.0, 9.0, 20.0, 1500.0, 0.13 * 2**30
-# Of an approximation rows keep their predictors and derivatives, at a place and at the next one.
-VISITED_BYTES = 110.0
+# Of an approximation rows keep their predictors and derivatives, where it is looked at.
+VISITED_BYTES = 64.0
 # Seconds until all is imported and compiled.
 START = 1.05
 # Products go through the larger factor in order, and look up the smaller one's effects all over: an element of
 # those that the cache of this many bytes does not hold takes so many times as long, and once; measured, by
 # the crossed runs. Popular levels stay in it.
 CACHE, MISS = 1e6, 3.0
-# An approximation goes over the rows in every evaluation, too: the same of their numbers, eight bytes each.
-ROW_MISS = 2.0
 # Bytes a second between machines.
 BANDWIDTH = 1.25e9
 WITHIN = 0.3
@@ -72,12 +70,6 @@ class Size(NamedTuple):
             # Where there are fewer rows hardly any of them meets another.
             return rows * (self.fresh if workers == 1 else 1.0)
         return float(-cells * np.expm1(-rows / cells))
-
-    @property
-    def visits(self) -> float:
-        """Rows and their columns, as often as they take the time of one in the cache."""
-        miss = ROW_MISS * max(0.0, 1.0 - CACHE / (8.0 * self.rows)) if self.visited else 0.0
-        return self.rows * self.columns * (1.0 + miss)
 
     @property
     def row_bytes(self) -> float:
@@ -118,7 +110,7 @@ def predict(size: Size, constants: Constants, workers: int = 1) -> Cost:
     """What a fit takes; with several workers, each of them, which send sums of effects to one host."""
     rows, pairs, effects = size.rows / workers, size.pairs(workers), sum(size.levels)
     seconds = START + 1e-9 * (
-        constants.row * size.visits / workers + constants.pair * size.work * pairs
+        constants.row * size.columns * rows + constants.pair * size.work * pairs
     )
     row_bytes = size.columns * size.row_bytes
     memory = (
@@ -151,7 +143,7 @@ def seconds_of(run: dict[str, Any]) -> float:
 def measure(runs: list[dict[str, Any]]) -> Constants:
     """The constants that come closest to runs by one method, in relative terms."""
     sizes = [size_of(run) for run in runs]
-    work = 1e-9 * np.array([[size.visits, size.work * size.pairs()] for size in sizes])
+    work = 1e-9 * np.array([[size.rows * size.columns, size.work * size.pairs()] for size in sizes])
     taken = np.maximum([seconds_of(run) - START for run in runs], 0.1)
     from scipy.optimize import nnls
 
