@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lmeformula.arrays import Floats
+from lmeformula.arrays import Floats, Ints
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.drawn import Draws, Effort, Mixing, Stats, Surrogate
 from lmeformula.em.outcome import Outcome
@@ -121,12 +121,12 @@ def _surrogate(
     )
 
 
-def _by_importance(weights: Floats, seed: int) -> np.ndarray:
+def _by_importance(weights: Floats, seed: int) -> Ints:
     """(m,) places that are drawn by weights (m,), evenly: each as often as its weight says, but for one."""
     random = np.random.default_rng([seed, 13])
     ends = (np.arange(len(weights)) + random.random()) / len(weights)
     places = np.searchsorted(np.cumsum(weights), ends).clip(max=len(weights) - 1)
-    return random.permutation(places)
+    return np.asarray(random.permutation(places), np.int64)
 
 
 def certify_surrogate(surrogate: Surrogate) -> Certificate:

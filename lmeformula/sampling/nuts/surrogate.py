@@ -211,7 +211,8 @@ def fitted(target: Target, given: Given, metric: Metric, seed: int, *, is_full: 
     start = start_of(target.size, target.coordinates.size, is_full=is_full)
     nothing = Free(*(np.zeros_like(each) for each in start))
     at = Progress(start, nothing, nothing, np.zeros(()))
-    best, told, calls, has_settled = start, [], 0, False
+    best, calls, has_settled = start, 0, False
+    told: list[float] = []
     try:
         for rate in RATES:
             values: list[tuple[float, float]] = []
