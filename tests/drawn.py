@@ -16,7 +16,7 @@ SCHOOLS = pd.DataFrame({"y": EFFECTS, "school": list("ABCDEFGH"), "w": 1.0 / ERR
 PRIORS = {"Intercept": "normal(0, 5)", "sd(school)": "half_cauchy(5)"}
 
 
-def of_schools(**options: int) -> lf.Fit:
+def of_schools(num_warmup: int = 300, **options: int) -> lf.Fit:
     return lf.fit(
         "y ~ 1 + (1 | school)",
         SCHOOLS,
@@ -24,7 +24,7 @@ def of_schools(**options: int) -> lf.Fit:
         weights="w",
         priors=PRIORS,
         method="nuts",
-        num_warmup=300,
+        num_warmup=num_warmup,
         target_acceptance=0.9,
         seed=2,
         progress=False,
@@ -36,3 +36,9 @@ def of_schools(**options: int) -> lf.Fit:
 def schools() -> lf.Fit:
     """Eight schools, 500 draws of four chains."""
     return of_schools(num_draws=500)
+
+
+@functools.cache
+def few_schools() -> lf.Fit:
+    """The same, for what is held to its own draws, however few: 100 of four chains."""
+    return of_schools(num_draws=100, num_warmup=100)
