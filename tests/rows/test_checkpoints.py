@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +53,11 @@ def test_another_number_of_parts_is_refused_where_the_design_is_there(tmp_path: 
         fitted("gaussian", 2, checkpoint=tmp_path / "folder")
 
 
-def over(workers: int, folder: Path | None, data: pd.DataFrame) -> lf.Fit:
-    formula, family, _ = CASES["laplace"]
+def over(workers: int, folder: Path, data: pd.DataFrame, name: str = "laplace") -> lf.Fit:
+    formula, family, _ = CASES[name]
+    method = "laplace" if family != "gaussian" else "exact"
     with cluster_of(workers) as client:
-        return lf.fit(formula, data, family, method="laplace", cluster=client, checkpoint=folder)
+        return lf.fit(formula, data, family, method=method, cluster=client, checkpoint=folder)
 
 
 def test_another_number_of_workers_has_as_many_parts_as_there_were(tmp_path: Path) -> None:
@@ -62,3 +67,31 @@ def test_another_number_of_workers_has_as_many_parts_as_there_were(tmp_path: Pat
     fit = over(1, folder, data)
     assert fit.resumed is not None
     assert bits(fit) == bits(fitted("laplace", 2))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.checkpoint.resumable_fits import written_at_once
+from tests.rows.test_checkpoints import over
+from tests.rows.test_shards_laplace import table
+with written_at_once():
+    over(2, Path(sys.argv[1]), table(300), sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "moments"), [("laplace", (1, 5, 9)), ("gaussian", (1, 4))])
+def test_killed_in_earnest_with_workers(
+    name: str, moments: tuple[int, ...], tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    for wanted in moments:
+        with subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), name]) as process:
+            while process.poll() is None and len([*folder.glob("*.npz")]) < wanted:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+    fit = over(2, folder, table(300), name)
+    assert fit.resumed is not None
+    assert bits(fit) == bits(fitted(name, 2))
