@@ -11,6 +11,7 @@ import numpy as np
 from lmeformula.algebra.conjugate import conjugate_gradients
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.eliminated import Eliminated, eliminate
+from lmeformula.algebra.inverse import covariances
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.precision import ByModes, Columns
 from lmeformula.algebra.probes import (
@@ -24,7 +25,7 @@ from lmeformula.algebra.probes import (
 )
 from lmeformula.algebra.products import Products
 from lmeformula.algebra.row_forms import add_forms, in_parts
-from lmeformula.algebra.rowwise import COLUMNS, Apart, Pair, leverages_apart
+from lmeformula.algebra.rowwise import COLUMNS, Apart, Pair, leverages_apart, met_apart
 from lmeformula.algebra.shared import SharedProducts
 from lmeformula.algebra.sparseproducts import Meetings, SparseProducts
 from lmeformula.arrays import Floats
@@ -236,6 +237,10 @@ class ProbedFactor(ByModes):
         """(n,) what the leverages would be with A = I; worked out each time, as there are as many as rows."""
         return leverages_apart(self._in_memory, self._apart)
 
+    def base_covariances(self) -> tuple[Floats, ...]:
+        """(n, k) of each term: what the covariances of rows with their levels' effects would be with A = I."""
+        return covariances(self.plan, self.lambdas, met_apart(self._in_memory, self._apart))
+
     def _add_leverages(self, found: Floats, sides: tuple[Sides, ...]) -> None:
         """Add to each row Z Lambda L^-T (0, (A^-1 - I) c) times Z Lambda L^-T (0, c).
 
@@ -307,6 +312,12 @@ class NearFactor:
         moved[size:] += self.directions @ (self.stretch @ (self.directions.T @ z[size:]))
         return self.of.eliminated.upper(moved)
 
+    def solve_lower(self, right: Floats) -> Floats:
+        """z (q, m), of which `solve_upper` makes its inverse times right (q, m)."""
+        size, half = self.of.plan.lead_size, self.of.eliminated.lower(right)
+        half[size:] += self.directions @ (self.stretch @ (self.directions.T @ half[size:]))
+        return half
+
     def coordinates(self, effects: Floats) -> Floats:
         """z (q, m) at effects (q, m): what `solve_upper` takes back."""
         values, vectors = self._spectrum
@@ -321,6 +332,15 @@ class NearFactor:
         outward = apply_lambda(self.of.plan, self.of.lambdas, self._outward)
         for few in in_parts(self.directions.shape[1], COLUMNS):
             add_forms(found, self.of.plan, outward @ self._beyond[:, few], outward[:, few])
+        return found
+
+    def covariances(self) -> tuple[Floats, ...]:
+        """(n, k) of each term: its inverse times Lambda' Z' at the row's own level."""
+        plan, found = self.plan, self.of.base_covariances()
+        outward = apply_lambda(plan, self.of.lambdas, self._outward)
+        read = plan.spread(outward @ self._beyond)
+        for j, (own, part) in enumerate(zip(found, plan.split(self._outward), strict=True)):
+            own += np.einsum("nks,ns->nk", part[plan.level(j)], read)
         return found
 
     @cached_property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from lmeformula.algebra.inverse import Met
 from lmeformula.algebra.row_forms import add_forms, add_level_forms, in_parts
 from lmeformula.algebra.sparseproducts import SparseProducts
 from lmeformula.arrays import Floats
@@ -52,6 +54,18 @@ def leverages_apart(products: SparseProducts, apart: Apart) -> Floats:
         blocks = pair.between(left, right)
         add_level_forms(found, (meeting.slot, lead), blocks, plan.values(j), -2.0)
     return found
+
+
+def met_apart(products: SparseProducts, apart: Apart) -> Iterator[Met]:
+    """The elements of (L L')^-1, which M^-1 would be with A = I, that rows meet."""
+    plan, base, lambdas = products.plan, apart.base, apart.lambdas
+    for j, own in enumerate(base):
+        yield Met(j, j, own[plan.level(j)])
+    left = apart.inner @ lambdas[plan.lead].T
+    for j, pair, meeting in zip(
+        plan.rest, products.between, products.meetings.between, strict=True
+    ):
+        yield Met(plan.lead, j, -pair.between(left, lambdas[j] @ base[j])[meeting.slot])
 
 
 def add_pair(found: Floats, products: SparseProducts, pair: Pair) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lmeformula.arrays import Floats
 from lmeformula.em.estep import hmc
-from lmeformula.em.estep.sampler import Control, information_stride
+from lmeformula.em.estep.sampler import Control, course_of, information_stride
 from lmeformula.em.padding import own, ranks
 from lmeformula.em.programs import Engine
 from lmeformula.em.types import Geometry
@@ -82,10 +82,11 @@ def start_walkers(engine: Engine, geometry: Geometry) -> Walkers:
     rng = np.random.default_rng([engine.seed & 0x7FFFFFFF, 0x7A])
     shape = (len(start), programs.num_chains)
     spread = 1.0 if problem.geometry is not None else 0.0
+    size = hmc.FIRST_STEP if course_of(problem) is hmc.PAIRED else 0.5
     positions = tuple(
         start[:, None] + spread * rng.normal(size=shape) for _ in range(programs.num_workers)
     )
-    return Walkers(positions, (0.5,) * programs.num_workers, 0)
+    return Walkers(positions, (size,) * programs.num_workers, 0)
 
 
 class Asked(NamedTuple):

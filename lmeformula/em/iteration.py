@@ -30,7 +30,7 @@ from lmeformula.em.draws import (
 from lmeformula.em.mstep import adam
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.programs import Engine, num_rows
-from lmeformula.em.series import split_rhat
+from lmeformula.em.series import effective_draws, split_rhat
 from lmeformula.em.types import Edge, Geometry, Info, Problem
 
 # Transitions before the first draw of the first iteration and of later ones.
@@ -240,8 +240,9 @@ def is_too_noisy(engine: Engine, place: Place, way: Advance) -> bool:
 def _do_agree(place: Place, way: Advance) -> bool:
     """Whether the chains agree: errors from batches of draws know nothing of what no chain has seen."""
     assert place.draws is not None
-    largest = schedule.in_stderr(way.mc_error, way.stderr)
-    return schedule.do_agree(split_rhat(place.draws.raw), place.num_draws, largest)
+    raw, largest = place.draws.raw, schedule.in_stderr(way.mc_error, way.stderr)
+    effective = effective_draws(raw) / raw.shape[2]
+    return schedule.do_agree(split_rhat(raw), place.num_draws, effective, largest)
 
 
 def find_verdict(engine: Engine, place: Place, memory: Memory, seen: Seen) -> Outcome | None:

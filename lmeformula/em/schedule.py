@@ -48,15 +48,27 @@ def is_sharp(mc_error: Floats, stderr: Floats, tolerance: float) -> bool:
     return bool(np.all(mc_error <= tolerance * stderr))
 
 
-def do_agree(rhat: float, num_draws: int, largest_error: float) -> bool:
-    """Whether chains agree, by their split R-hat over so many draws of each.
+def do_agree(rhat: float, num_draws: int, effective: float, largest_error: float) -> bool:
+    """Whether chains agree, by their split R-hat.
 
     Args:
       rhat: nan where there are too few draws to tell.
-      num_draws: of each chain.
+      num_draws, effective: as for `highest_rhat`.
       largest_error: largest Monte Carlo error, in standard errors.
     """
-    return largest_error < NO_ERROR or rhat <= HIGHEST_RHAT + CHANCE_OF_RHAT / num_draws
+    return largest_error < NO_ERROR or rhat <= highest_rhat(num_draws, effective)
+
+
+def highest_rhat(num_draws: int, effective: float) -> float:
+    """The split R-hat up to which chains agree.
+
+    Args:
+      num_draws: of each chain.
+      effective: what they are worth, each chain's. Of chance it is this that counts, down to half of the draws:
+        chains that hardly move are not excused by it.
+    """
+    worth = min(num_draws, max(effective, 0.5 * num_draws))
+    return HIGHEST_RHAT + CHANCE_OF_RHAT / worth
 
 
 def is_noisy(mc_error: Floats, stderr: Floats) -> bool:

@@ -40,8 +40,8 @@ class Chains:
             raise ModelError(
                 "Monte Carlo EM over workers needs all rows at each of them, and those of a Dask data frame "
                 "are spread over them",
-                hint="Give the rows, if each worker can hold them: lf.fit(formula, frame.compute(), "
-                'cluster=client, method="mcem"). ' + READ_HERE,
+                hint='method="laplace" runs where the rows are. Give the rows, if each worker can hold them: '
+                'lf.fit(formula, frame.compute(), cluster=client, method="mcem"). ' + READ_HERE,
             )
         if not model.space.has_normal_priors:
             raise ModelError(

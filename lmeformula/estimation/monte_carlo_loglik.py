@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lmeformula.algebra.factor import Factor
 from lmeformula.arrays import Floats
 from lmeformula.em.types import Geometry, Options, Problem, Solution
 from lmeformula.history import LogLik
@@ -106,9 +105,11 @@ def laplace_reference(
     directions = directions_of(geometry.arrays)
     reference = reference_at(arrays, at, directions)
     log_det = reference.factor.log_det
-    if isinstance(at.factor, Factor) and len(solution.excess) < MANY_DRAWS:
-        known = controlled_integral(arrays, at, reference, solution.positions, seed)
-        if known.mc_error < SHARP:
+    if len(solution.excess) < MANY_DRAWS:
+        known = controlled_integral(arrays, at, reference, solution.positions, seed, directions)
+        # Of many rows a bridge between so few draws knows less, or nothing.
+        least = SHARP if len(at.eta) <= MANY_ROWS else np.inf
+        if known.mc_error < least:
             return Reference(geometry, solution.excess, log_det, known)
     kept = solution.positions[:MOST_DRAWS]
     return Reference(

@@ -12,7 +12,9 @@ Gaussian is N(0, I), holds for any function g of the effects. With g such that A
 
 where e + A g varies no more, and h is a sum of squares over the effects: a few dozen draws know its mean. Here
 e is a sum of functions of single rows, whose expansions in Hermite polynomials, eigenfunctions of A, make g;
-what these leave over is drawn. The draws of both ends stand for those at t, weighted.
+what these leave over is drawn. Where the precision P of the Gaussian only stands for M, e has x'(P - M)x / 2
+besides, x the move from the center, of which half makes up for it in g but for tr(I - P^-1 M) / 2. The draws of
+both ends stand for those at t, weighted.
 
 References: Oates, Papamarkou, Girolami (2016), JASA 111, 634-645, for control variates along the path; Gelman,
 Meng (1998), Stat. Sci. 13, 163-185; Shirts, Chodera (2008), J. Chem. Phys. 129, 124105, for draws of several
@@ -27,12 +29,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, factorial
 
-from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.probed import NearFactor
 from lmeformula.arrays import Floats
 from lmeformula.em.bridge import LogRatio
 from lmeformula.em.series import mean_covariance
 from lmeformula.likelihood.laplace.likelihood import Mode, Problem
+from lmeformula.sampling.laplace import whitening_factor
 from lmeformula.sampling.reference import Reference
 
 # Nodes of the quadrature for the rows' expansions, and the highest polynomial in them.
@@ -63,6 +66,7 @@ class Expansion(NamedTuple):
       variances: (n,) of the predictors.
       slopes: (DEGREE + 1, n) the derivative of each row's part of g: coefficients of powers of the move of its
         predictor.
+      beyond: tr(I - P^-1 M) / 2.
     """
 
     problem: Problem
@@ -71,6 +75,7 @@ class Expansion(NamedTuple):
     eta: Floats
     variances: Floats
     slopes: Floats
+    beyond: float
 
 
 class Series(NamedTuple):
@@ -82,7 +87,12 @@ class Series(NamedTuple):
 
 
 def controlled_integral(
-    problem: Problem, mode: Mode, reference: Reference, positions: Floats, seed: int
+    problem: Problem,
+    mode: Mode,
+    reference: Reference,
+    positions: Floats,
+    seed: int,
+    directions: Floats | None = None,
 ) -> LogRatio:
     """The log of the integral of the posterior's density over that of the Gaussian's, without its constant.
 
@@ -93,15 +103,16 @@ def controlled_integral(
       positions: (m, q, c) draws of the posterior, in the coordinates where the approximation at the mode is
         N(0, I).
       seed: of the draws of the Gaussian.
+      directions: of what stands for M there, if that is not factored.
     Returns:
       The log ratio; its error is nan where the two densities have too little in common.
     """
-    assert isinstance(mode.factor, Factor)
+    factor = whitening_factor(mode.factor, directions)
     q, chains = positions.shape[1:]
     positions = positions[:: -(-len(positions) * chains // MOST_DRAWS)]
     kept = positions.transpose(1, 0, 2).reshape(q, -1)
     noise = np.random.default_rng([seed & 0x7FFFFFFF, 0x7374]).normal(size=kept.shape[::-1])
-    above = (mode.u - reference.center)[:, None] + mode.factor.solve_upper(kept)
+    above = (mode.u - reference.center)[:, None] + factor.solve_upper(kept)
     below = reference.factor.solve_upper(np.ascontiguousarray(noise.T))
     found = _series_at(_expand(problem, mode, reference), np.hstack([below, above]))
     ends = np.hsplit(np.array(found), 2)
@@ -173,7 +184,11 @@ def _expand(problem: Problem, mode: Mode, reference: Reference) -> Expansion:
     with np.errstate(divide="ignore"):
         per_unit = np.where(scale > 0.0, 1.0 / scale, 0.0)
     slopes = in_powers @ found * per_unit ** degrees[:, None]
-    return Expansion(problem, mode, reference, eta, variances, slopes)
+    beyond = 0.0
+    if isinstance(reference.factor, NearFactor):
+        kept = sum(np.trace(trace) for trace in reference.factor.inverse_traces())
+        beyond = 0.5 * float(plan.num_effects - reference.weights @ variances - kept)
+    return Expansion(problem, mode, reference, eta, variances, slopes, beyond)
 
 
 def _series_at(by: Expansion, moved: Floats) -> Series:
@@ -187,20 +202,33 @@ def _part(by: Expansion, moved: Floats) -> Floats:
     """(3, m) a `Series` at effects (q, m)."""
     plan, at, reference = by.problem.plan, by.mode.at, by.reference
     moves = plan.spread(apply_lambda(plan, at.lambdas, moved)).T.copy()
-    found, pulls = np.empty((3, len(moves))), np.empty((2, *moves.shape))
+    is_near = isinstance(reference.factor, NearFactor)
+    found, pulls = np.empty((3, len(moves))), np.empty((2 + is_near, *moves.shape))
     for number, move in enumerate(moves):
         rows = by.problem.rows.slopes(by.eta + move, at.own)
         slope, bend = _horner(by.slopes, move)
         quadratic = reference.weights * move
-        pulls[:, number] = rows.first + quadratic, slope
+        pulls[:2, number] = rows.first + quadratic, slope
+        if is_near:
+            pulls[2, number] = quadratic
         value = rows.value + 0.5 * float(quadratic @ move)
         found[:2, number] = value, value + float(by.variances @ bend - slope @ move)
     pulled = plan.gather(np.concatenate(pulls).T.copy())
-    gradients = apply_lambda(plan, at.lambdas, pulled, transpose=True) - reference.center[:, None]
-    assert isinstance(reference.factor, Factor)
-    one, other = np.hsplit(reference.factor.solve_lower(gradients), 2)
+    gradients = apply_lambda(plan, at.lambdas, pulled, transpose=True)
+    size = 2 * len(moves)
     found[:2] -= 0.5 * float(reference.center @ reference.center)
     found[0] -= reference.center @ moved
+    if isinstance(reference.factor, NearFactor):
+        # (P - M) x, in coordinates where P is the identity.
+        at_moved = reference.factor.coordinates(moved)
+        held = gradients[:, size:] + moved
+        found[0] += 0.5 * (np.square(at_moved).sum(axis=0) - np.einsum("qm,qm->m", moved, held))
+        found[1] += by.beyond
+        sides = gradients[:, :size] - reference.center[:, None] - np.hstack([held, 0.5 * held])
+        both = reference.factor.solve_lower(sides) + np.hstack([at_moved, 0.5 * at_moved])
+    else:
+        both = reference.factor.solve_lower(gradients - reference.center[:, None])
+    one, other = np.hsplit(both, 2)
     found[2] = np.einsum("qm,qm->m", one, other)
     return found
 

@@ -66,10 +66,10 @@ def bend_and_cubic(
       bends: (d,) the sum of `bend` over the rows, each times the row's leverage.
       bend: (n, d) half the second derivative in each row's predictor of the scores with their linear variate.
       cubic: what makes the cubic variate; () with several linear predictors, where the third derivatives of a
-        row are of all their combinations, and where what stands for M does not know its covariances.
+        row are of all their combinations.
     """
     reach, own = _reach(space, arrays, mode, factor, pull, changes), space.own_slice
-    if depths.third.shape[1] > 1 or not isinstance(factor, Factor):
+    if depths.third.shape[1] > 1:
         bend = spread_out(0.5 * depths.third, reach)
         bend[:, own] += 0.5 * depths.own_second.T
         return factor.leverages() @ bend, bend, ()

@@ -95,8 +95,8 @@ class Whitening(NamedTuple):
       bend: (n, d) half the second derivative in the row's predictor of what is left of each score in psi when
         its linear control variate is added.
       bends: (d,) the sum of `bend` over the rows, each times the row's leverage.
-      cubic: a further control variate; () for none, where the density of the rows is quadratic or covariances
-        of effects are not known.
+      cubic: a further control variate; () for none, where the density of the rows is quadratic or of several
+        predictors.
       extra: (f,) the family's own parameters, unconstrained.
     """
 

@@ -36,12 +36,12 @@ def draw_log_gamma(rng):
 
 
 @tf.function(jit_compile=True)
-def move(target: bool, position, seed, step_size, num_transitions, num_leapfrog: int):
-    density = log_gamma if target else normal
+def move(target: bool, position, seed, step_size, num_transitions, num_leapfrog: int, paired: bool):
+    density, course = log_gamma if target else normal, hmc.PAIRED if paired else hmc.PLAIN
 
     def body(count, chain, acceptance):
         fold = tf.random.experimental.stateless_fold_in(seed, count)
-        chain, went = hmc.transition(density, fold, chain, step_size, num_leapfrog)
+        chain, went = hmc.transition(density, fold, chain, step_size, num_leapfrog, course=course)
         return count + 1, chain, acceptance + tf.reduce_mean(went.acceptance)
 
     _, chain, acceptance = tf.while_loop(
@@ -52,7 +52,17 @@ def move(target: bool, position, seed, step_size, num_transitions, num_leapfrog:
     return chain, acceptance / tf.cast(num_transitions, position.dtype)
 
 
-def moved(target, start, *, seed=0, step=0.9, transitions=12, leapfrog=3, dtype="float64"):
+def moved(
+    target,
+    start,
+    *,
+    seed=0,
+    step=0.9,
+    transitions=12,
+    leapfrog=3,
+    dtype="float64",
+    paired=False,
+):
     chain, acceptance = move(
         target,
         tf.constant(start, dtype),
@@ -60,6 +70,7 @@ def moved(target, start, *, seed=0, step=0.9, transitions=12, leapfrog=3, dtype=
         tf.constant(step, dtype),
         tf.constant(transitions),
         leapfrog,
+        paired,
     )
     return hmc.Chain(*(np.asarray(part, float) for part in chain)), float(acceptance)
 
@@ -80,10 +91,11 @@ def check_log_gamma(draws: np.ndarray) -> None:
     check_moments(draws, special.digamma(SHAPES), variance, fourth)
 
 
+@pytest.mark.parametrize("paired", [False, True])
 @pytest.mark.parametrize("step", [0.3, 0.9, 1.6])
-def test_normal_stays_normal(step):
+def test_normal_stays_normal(step, paired):
     start = draw_normal(np.random.default_rng(1))
-    chain, acceptance = moved(False, start, step=step)
+    chain, acceptance = moved(False, start, step=step, paired=paired)
     # The integrator solves a normal density exactly.
     assert acceptance == pytest.approx(1.0)
     check_moments(chain.position, np.zeros(3), np.ones(3), 3 * np.ones(3))
@@ -94,10 +106,13 @@ def test_normal_stays_normal(step):
         assert np.abs(np.corrcoef(before, after)[0, 1]) < 0.6
 
 
-@pytest.mark.parametrize("step", [0.05, 0.2])
-def test_a_skew_target_stays(step):
+@pytest.mark.parametrize(
+    ("step", "leapfrog", "paired"),
+    [(0.05, 3, False), (0.2, 3, False), (0.2, 4, True), (0.3, 2, True)],
+)
+def test_a_skew_target_stays(step, leapfrog, paired):
     start = draw_log_gamma(np.random.default_rng(2))
-    chain, acceptance = moved(True, start, step=step)
+    chain, acceptance = moved(True, start, step=step, leapfrog=leapfrog, paired=paired)
     assert 0.3 < acceptance < 0.9999
     check_log_gamma(chain.position)
     for row, a in zip(chain.position, SHAPES, strict=True):
@@ -110,6 +125,40 @@ def test_a_skew_target_stays(step):
 )
 def test_steps_make_a_quarter_of_a_turn(step_size, most, expected):
     assert int(hmc.num_steps(tf.constant(step_size, tf.float64), most)) == expected
+
+
+@pytest.mark.parametrize(
+    ("step_size", "most", "expected"),
+    [
+        (0.7, 16, 2),
+        (0.5, 16, 2),
+        (0.49, 16, 4),
+        (0.2, 16, 6),
+        (0.01, 16, 16),
+        (0.1, 5, 4),
+        (1, 1, 2),
+    ],
+)
+def test_pairs_of_steps_make_a_shorter_path(step_size, most, expected):
+    size = tf.constant(step_size, tf.float64)
+    assert int(hmc.num_steps(size, most, hmc.PAIRED)) == expected
+
+
+@pytest.mark.parametrize(("course", "order"), [(hmc.PLAIN, 2), (hmc.PAIRED, 4)])
+def test_the_order_of_the_error_near_a_normal_density(course, order):
+    """Of a density that is nearly N(0, I), the energy's error at half the step along the same path."""
+
+    def nearly_normal(position):
+        skew, slope = 1e-4 * tf.reduce_sum(position**3, axis=0), 3e-4 * position**2
+        return skew - 0.5 * tf.reduce_sum(position**2, axis=0), slope - position
+
+    chain = hmc.start(nearly_normal, tf.constant(draw_normal(np.random.default_rng(1))[:, :2000]))
+    refused = []
+    for halves in (1, 2):
+        size = tf.constant(course.shortest / (2 * halves), tf.float64)
+        _, went = hmc.transition(nearly_normal, tf.constant([1, 5]), chain, size, 16, course=course)
+        refused.append(float(1.0 - tf.reduce_mean(went.acceptance)))
+    assert np.log2(refused[0] / refused[1]) == pytest.approx(order, abs=0.4)
 
 
 def test_the_check_notices_a_wrong_kernel(monkeypatch):

@@ -7,7 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from lmeformula.em.schedule import draws_after_step, draws_in_place, in_stderr, is_sharp, is_still
+from lmeformula.em.schedule import (
+    do_agree,
+    draws_after_step,
+    draws_in_place,
+    in_stderr,
+    is_sharp,
+    is_still,
+)
 
 ONE = np.array([1.0])
 
@@ -94,3 +101,21 @@ AFTER_STEP = [
 @pytest.mark.parametrize(("draws", "step", "error", "expected"), AFTER_STEP)
 def test_draws_after_step(draws, step, error, expected):
     assert draws_after_step(draws, step * ONE, error * ONE, ONE, 0.01) == expected
+
+
+@pytest.mark.parametrize(
+    ("rhat", "num_draws", "effective", "error", "expected"),
+    [
+        (1.14, 20, 20.0, 0.01, True),
+        (1.2, 20, 20.0, 0.01, False),
+        (1.2, 20, 12.0, 0.01, True),
+        # Chains that hardly move are no better for it.
+        (1.3, 20, 1.0, 0.01, False),
+        (1.3, 20, 1.0, 1e-7, True),
+        (float("nan"), 2, 2.0, 0.01, False),
+    ],
+)
+def test_chance_is_of_the_draws_that_there_are_in_effect(
+    rhat, num_draws, effective, error, expected
+):
+    assert do_agree(rhat, num_draws, effective, error) == expected

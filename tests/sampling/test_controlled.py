@@ -10,10 +10,11 @@ import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.likelihood.laplace.likelihood import find_mode
-from lmeformula.likelihood.laplace.modes import arrays_of, place
+from lmeformula.likelihood.laplace.modes import arrays_of, mode_at, place
 from lmeformula.sampling import controlled
 from lmeformula.sampling.controlled import Series, controlled_integral, integrated
 from lmeformula.sampling.reference import excess_over, reference_at
+from tests.sampling.test_roots import FORMULAS, start
 from tests.sampling.test_variates import CASES, point
 
 GRID = np.linspace(-8.0, 8.0, 1601)
@@ -83,6 +84,39 @@ def test_steins_identity_holds_and_takes_nearly_all_variance(formula, family):
     expected = excess_over(
         reference, mode, there, (base + 0.5 * np.square(flat).sum(axis=0)).reshape(6, 2)
     )
+    np.testing.assert_allclose(direct, expected.ravel(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_what_stands_for_the_precision_is_made_up_for(name):
+    """Blocks and directions in place of a factor: e and what Stein's identity makes of it."""
+    model, found, _ = start(FORMULAS[name])
+    arrays = found.found.problem
+    mode = mode_at(model, arrays, found.psi, found.found.approximation.mode.u)
+    near = mode.factor.near()
+    reference = reference_at(arrays, mode, near.directions)
+    z = np.random.default_rng(2).normal(size=(2000, len(mode.u)))
+    moved = reference.factor.solve_upper(z.T.copy())
+    by = controlled._expand(arrays, mode, reference)
+    series = controlled._series_at(by, moved)
+    assert series.left.std() < 0.2 * series.excess.std()
+    error = series.excess.std() / np.sqrt(len(z))
+    assert abs(series.excess.mean() - series.left.mean()) < 4.0 * error
+    squares = np.square(series.excess - series.excess.mean())
+    error = (squares - series.slope).std() / np.sqrt(len(z))
+    assert abs(squares.mean() - series.slope.mean()) < 4.0 * error + 0.1 * squares.mean()
+
+    there = np.random.default_rng(3).normal(size=(6, len(mode.u), 2))
+    flat = there.transpose(1, 0, 2).reshape(len(mode.u), -1)
+    u = mode.u[:, None] + near.solve_upper(flat)
+    direct = controlled._series_at(by, u - reference.center[:, None]).excess
+    plan, lambdas = arrays.plan, mode.at.lambdas
+    eta = arrays.offset + arrays.X @ mode.at.beta
+    moves = plan.spread(apply_lambda(plan, lambdas, u)).T
+    values = [arrays.rows.slopes(eta + move, mode.at.own).value for move in moves]
+    base = np.array(values) - 0.5 * np.square(u).sum(axis=0)
+    at_mode = (base + 0.5 * np.square(flat).sum(axis=0)).reshape(6, 2)
+    expected = excess_over(reference, mode, there, at_mode, near.directions)
     np.testing.assert_allclose(direct, expected.ravel(), rtol=1e-9)
 
 

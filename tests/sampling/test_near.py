@@ -23,6 +23,31 @@ def test_its_solutions_and_leverages_are_those_of_the_matrix_that_it_is(name):
     Z = near.of.plan.spread(moved)
     leverages = np.einsum("nq,qr,nr->n", Z, inverse, Z)
     np.testing.assert_allclose(near.leverages(), leverages, rtol=1e-9)
+    # Of each row's predictor with the effects of its own levels.
+    plan = near.of.plan
+    by_term = plan.split(inverse @ Z.T)
+    for j, (found_of, part) in enumerate(zip(near.covariances(), by_term, strict=True)):
+        own = part[plan.level(j), :, np.arange(len(Z))]
+        np.testing.assert_allclose(found_of, own, rtol=1e-8, atol=1e-10 * np.abs(own).max())
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_cubic_variate_has_the_mean_zero(name):
+    """By Stein's identity whatever the density: here N(0, I) in the coordinates, drawn exactly."""
+    from lmeformula.em.loop import tensors_of
+
+    _, found, problem = start(FORMULAS[name])
+    white = problem.geometry(found.psi).arrays
+    z = np.random.default_rng(7).normal(size=(len(problem.latents), 4000))
+    rows = tensors_of(problem.data, "float64")
+    with_it, without = (
+        np.asarray(problem.score(None, z, -z, tensors_of(each, "float64"), rows).controlled)
+        for each in (white, white._replace(cubic=()))
+    )
+    added = with_it - without
+    error = added.std(axis=1) / np.sqrt(z.shape[1])
+    assert (error > 0.0).all()
+    assert (np.abs(added.mean(axis=1)) < 4.0 * error).all()
 
 
 @pytest.mark.parametrize("name", FORMULAS)

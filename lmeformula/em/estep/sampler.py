@@ -9,7 +9,17 @@ import tensorflow as tf
 
 from lmeformula.arrays import Tensor
 from lmeformula.em.estep import hmc
+from lmeformula.em.padding import padding_of
 from lmeformula.em.types import Evaluated, Options, Problem
+
+# With fewer latents than these steps are long, and successive draws may as well have nothing in common.
+MANY_LATENTS = 5_000
+
+
+def course_of(problem: Problem) -> hmc.Course:
+    """How the chains' trajectories go."""
+    is_large = problem.geometry is not None and padding_of(problem).num_latents >= MANY_LATENTS
+    return hmc.PAIRED if is_large else hmc.PLAIN
 
 
 class Control(NamedTuple):
@@ -97,6 +107,7 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Callable[..
     """
     may_be_unseen = problem.geometry is not None
     is_padded = problem.padding is not None
+    course = course_of(problem)
 
     def walk(control: Control, chain: hmc.Chain, step_size: Tensor, data: Any) -> Walk:
         def density(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,9 +124,10 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Callable[..
                 size,
                 options.num_leapfrog,
                 control.ranks if is_padded else None,
+                course,
             )
             rate = tf.pow(1.0 + tf.cast(control.first + number, size.dtype), -0.6)
-            tuned = hmc.tune(size, went.acceptance, options.target_acceptance, rate)
+            tuned = hmc.tune(size, went.acceptance, options.target_acceptance, rate, course)
             is_tuning = number < control.num_warmup
             if may_be_unseen:
                 # The first transition may have been accepted unseen.

@@ -8,6 +8,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.certificate import Claim
+from lmeformula.em.schedule import NO_ERROR, highest_rhat
 from lmeformula.em.types import Problem, Solution
 from lmeformula.estimation.claims import LEAST_DIFFERENCE, RARE, Bound, Evidence
 from lmeformula.estimation.coordinates import Arrival
@@ -16,11 +17,6 @@ from lmeformula.history import LogLik
 
 # Error of a reported covariance by draws, relative to its diagonal.
 DRAWN_NOISE = 1e-4
-# Split R-hat up to which chains agree, and the share of it that few draws add by chance.
-HIGHEST_RHAT = 1.05
-CHANCE_OF_RHAT = 2.0
-# Where control variates leave no error, chains are of no consequence.
-NO_ERROR = 1e-6
 
 
 def by_draws(at: Arrival, facts: Facts, problem: Problem, tolerance: float) -> Evidence:
@@ -77,7 +73,8 @@ def _of_draws(
         () if holds else (names[worst],),
         f"at the maximum, within a Monte Carlo error of {shares[worst]:.1e} standard errors at most",
     )
-    highest = HIGHEST_RHAT + CHANCE_OF_RHAT / solution.trace[-1].num_draws
+    effective = info.effective / solution.excess.shape[1]
+    highest = highest_rhat(solution.trace[-1].num_draws, effective)
     if shares[worst] < NO_ERROR:
         words = "control variates leave no error for chains to disagree by"
         return still, Claim("chains", True, float(info.rhat), math.inf, (), words)
