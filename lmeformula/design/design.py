@@ -102,7 +102,8 @@ class TermBlock:
     @property
     def has_unseen(self) -> Mask:
         """(n,) whether a row has a level that the data of the fit did not have."""
-        return np.asarray((self.index < 0).reshape(len(self.index), -1).any(axis=1))
+        unseen = self.index < 0
+        return np.asarray(unseen.any(axis=1) if unseen.ndim > 1 else unseen)
 
     def of_rows(self, effects: Floats) -> Floats:
         """(..., n, k) what rows read of the effects (..., l, k) of their levels; of unseen ones zeros."""

@@ -1,6 +1,7 @@
 """What is said of rows, block by block: put together in memory, or written to a file as it is worked out.
 
-The rule for every statistic of rows: what comes back is a pandas object, wherever the rows are. With `to` the
+The rule for every statistic of rows: what comes back is a pandas object with the index of the rows, wherever
+they are; of rows in polars it is one of polars. With `to` the
 answer is written to that Parquet file, in the order of the rows, while they are read, and what comes back is
 the file as a source of the kind that the rows came from.
 """
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
@@ -45,8 +47,8 @@ def answered(
       newdata: where the rows came from; None for the fitted ones.
       to: the Parquet file, which is there whole or not at all; None for an answer in memory.
     Returns:
-      answer: as `work` has it, of all blocks; or a source of the kind of `newdata` that reads the file,
-        which is its path where `newdata` is a path, a table in memory, or None.
+      answer: as `work` has it, of all blocks, in polars where `newdata` is; or a source of the kind of
+        `newdata` that reads the file, which is its path where `newdata` is a path, a table in memory, or None.
     Raises:
       FormulaDataError: if the name of the file does not end in .parquet, or it is one that the rows are read
         from, or that holds something else than an earlier answer.
@@ -61,7 +63,8 @@ def answered(
             return found
 
         if to is None:
-            return _together((worked(asked), asked.index) for asked in blocks)
+            whole = _together((worked(asked), asked.index) for asked in blocks)
+            return in_polars(whole) if is_of_polars(newdata) else whole
         target = parquet_target(to)
         _check_is_other(target, newdata)
         check_replaced(target)
@@ -69,6 +72,18 @@ def answered(
             for asked in blocks:
                 write(_as_table(worked(asked), asked.has_labels))
     return like(newdata, target)
+
+
+def is_of_polars(table: object) -> bool:
+    """Whether a table is one of polars, which need not be installed."""
+    return nw.dependencies.is_polars_dataframe(table) or nw.dependencies.is_polars_lazyframe(table)
+
+
+def in_polars(found: pd.Series | pd.DataFrame) -> Any:
+    """A pandas object as one of polars, which has no index."""
+    import polars
+
+    return polars.from_pandas(found.reset_index(drop=True))
 
 
 def _num_rows(newdata: object) -> int | None:

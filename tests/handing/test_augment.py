@@ -85,12 +85,15 @@ def test_data_and_new_rows_may_be_anywhere(kind, tmp_path, monkeypatch):
     for name, whole in expected.items():
         columns = [one for one in whole if one.startswith(".")]
         found = fit.augment(**{name: source})
+        if kind in ("polars", "a LazyFrame"):
+            assert isinstance(found, pl.DataFrame)
+            found = found.to_pandas()
         assert list(found.columns)[:3] == ["Reaction", "Days", "Subject"]
         assert found["Subject"].astype(str).tolist() == whole["Subject"].astype(str).tolist()
         np.testing.assert_allclose(found[columns], whole[columns], rtol=1e-10)
         fit.augment(**{name: source}, to=to)
         np.testing.assert_allclose(pd.read_parquet(to)[columns], whole[columns], rtol=1e-10)
-    if kind not in ("polars", "a dict"):
+    if kind not in ("polars", "a LazyFrame", "a dict"):
         assert list(fit.augment(data=source).index) == list(expected["data"].index)
     assert list(fit.residuals().index) == list(expected["data"].index)
 
