@@ -103,7 +103,8 @@ def test_every_form_of_data():
 REFUSED = {
     "method": (
         {"method": "laplase"},
-        "method is 'laplase'\nChoose one of 'auto', 'exact', 'quadrature', 'laplace', 'mcem', 'nuts'.",
+        "method is 'laplase'\nChoose one of 'auto', 'exact', 'quadrature', 'laplace', 'mcem', 'nuts', "
+        "'vi'.",
     ),
     "reml by mcem": (
         {"method": "mcem", "reml": True},

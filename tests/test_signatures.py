@@ -99,6 +99,9 @@ DRAWN = {
     "calibration": "views.calibration_plots:calibration",
     "correlation": "views.correlation_plots:correlation",
     "smooth": "views.smooth_plots:smooth",
+    "predictions": "views.prediction_plots:predictions",
+    "rootogram": "views.check_plots:rootogram",
+    "check": "views.check_plots:check",
 }
 
 

@@ -155,7 +155,7 @@ def symbolic_model(
       >>> from lmeformula.design import design
       >>> model = symbolic_model(design("y ~ 1 + (1 | g)", {"y": [1.0, 2.0, 0.0], "g": [1, 2, 2]}))
       >>> model.predictors[0].random, model.own
-      ((Coefficient(name='g', label='g', column='', letter='j'),), ('sigma',))
+      ((Coefficient(name='g', label='g', column='', letter='j', has_members=False),), ('sigma',))
     """
     notation, predicted, own = parameters(family, design)
     names = names_of(design)

@@ -46,6 +46,10 @@ _MODES = {
     "quadrature": "posterior mode (MAP), quadrature",
     "laplace": "posterior mode (MAP), Laplace approximation",
 }
+# Why a method ran, and what another one is.
+_OTHERS = {
+    "quadrature": ', as blocks of effects are small; method="laplace" is quicker and approximate'
+}
 _NAMED = 6  # parameters named in a repr before it says how many more there are
 
 
@@ -217,14 +221,10 @@ def _method(fit: FittedModel) -> str:
 
 def _other(fit: FittedModel) -> str:
     """What else there is: the other likelihood of a Gaussian model, or another method and what it costs."""
-    if fit.method == "quadrature":
-        return ', as blocks of effects are small; method="laplace" is quicker and approximate'
+    if fit.method in _OTHERS:
+        return _OTHERS[fit.method]
     is_default = fit.has_priors or fit.model.design.shards is not None
-    if (
-        fit.method == "laplace"
-        and not is_default
-        and not any(t.meets for t in fit.model.design.terms)
-    ):
+    if fit.has_modes and not is_default and not any(t.meets for t in fit.model.design.terms):
         return '; method="auto" goes beyond it'
     if fit.is_drawn and fit.laplace_values is not None:
         took = f"{short(fit.seconds.start)} of {short(fit.seconds.total)} s"
