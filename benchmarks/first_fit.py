@@ -47,7 +47,7 @@ for number in numbers:
 
 from lmeformula.em import programs
 
-print(json.dumps([kept.num_traces for kept in programs._kept.values()]))
+print(json.dumps([kept.num_traces for kept in programs._kept]))
 """
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import threading
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -16,13 +13,11 @@ from lmeformula.em.cached_program import Kept
 from lmeformula.em.estep import hmc
 from lmeformula.em.estep.sampler import Control, build_evaluate, build_walk
 from lmeformula.em.padding import among_all, padding_of, ranks
+from lmeformula.em.recent import Recent
 from lmeformula.em.types import Geometry, Options, Padding, Problem
 
 # Programs of this many structures are kept, those used last: each holds some 25 MiB of graph and code.
 KEPT = 16
-# TensorFlow's graphs refer to themselves. Python's collector is in no hurry, as it sees few objects and not the
-# megabytes behind them: it is called once for so many programs that were dropped.
-COLLECTED = 16
 # Draws of one call: as many as this many numbers hold, within limits.
 CALL_NUMBERS = 1_000_000
 LEAST_CAPACITY, MOST_CAPACITY = 16, 512
@@ -115,9 +110,7 @@ def engine_of(problem: Problem, options: Options, dtype: str, seed: int) -> Engi
     return Engine(problem, programs(problem, options, dtype), options, padding, data, seed)
 
 
-_lock = threading.Lock()
-_kept: OrderedDict[Any, Programs] = OrderedDict()
-_num_dropped = 0
+_kept: Recent[Programs] = Recent(KEPT)
 
 
 def programs(problem: Problem, options: Options, dtype: str) -> Programs:
@@ -146,16 +139,7 @@ def programs(problem: Problem, options: Options, dtype: str) -> Programs:
         _num_workers(problem, options),
     )
     key = (problem.program, shapes, sizes, dtype, built_in)
-    is_littered = False
-    with _lock:
-        if key not in _kept:
-            _kept[key] = _build(problem, options, dtype)
-            is_littered = _make_room()
-        _kept.move_to_end(key)
-        found = _kept[key]
-    if is_littered:
-        gc.collect()
-    return found
+    return _kept.get(key, lambda: _build(problem, options, dtype))
 
 
 def precompile(problem: Problem, options: Options, dtype: str, arrays: Any) -> None:
@@ -193,18 +177,7 @@ def precompile(problem: Problem, options: Options, dtype: str, arrays: Any) -> N
 
 def clear() -> None:
     """Forget all programs."""
-    with _lock:
-        _kept.clear()
-
-
-def _make_room() -> bool:
-    """Drop the programs that were used least recently; tells whether what they leave behind is worth a look."""
-    global _num_dropped
-    before = _num_dropped
-    while len(_kept) > KEPT:
-        _kept.popitem(last=False)
-        _num_dropped += 1
-    return _num_dropped // COLLECTED > before // COLLECTED
+    _kept.clear()
 
 
 def _build(problem: Problem, options: Options, dtype: str) -> Programs:

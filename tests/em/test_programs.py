@@ -25,8 +25,7 @@ from lmeformula.sampling.problem import whitened_problem
 @pytest.fixture
 def no_programs(monkeypatch):
     """As in a new process, with room for two programs."""
-    monkeypatch.setattr(programs, "_kept", programs.OrderedDict())
-    monkeypatch.setattr(programs, "KEPT", 2)
+    monkeypatch.setattr(programs, "_kept", programs.Recent(2))
 
 
 @pytest.fixture

@@ -211,10 +211,10 @@ def test_a_fit_does_not_depend_on_its_padding(name, monkeypatch):
 
 
 def test_data_of_other_sizes_compile_nothing(monkeypatch):
-    monkeypatch.setattr(programs, "_kept", programs.OrderedDict())
+    monkeypatch.setattr(programs, "_kept", programs.Recent(programs.KEPT))
     data = frame()
     formula = "count ~ x + (1 | g) + (1 | h)"
     for number in (60, 47, 33):
         part = {name: values[:number] for name, values in data.items()}
         lf.fit(formula, part, "poisson", method="mcem", progress=False)
-    assert [kept.num_traces for kept in programs._kept.values() if kept.num_traces > 0] == [1]
+    assert [kept.num_traces for kept in programs._kept if kept.num_traces > 0] == [1]

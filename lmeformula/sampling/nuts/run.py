@@ -11,9 +11,7 @@ References: Hoffman, Gelman (2014), J. Mach. Learn. Res. 15, 1593-1623; Carpente
 
 from __future__ import annotations
 
-import threading
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +22,7 @@ import tensorflow_probability as tfp
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.drawn import Effort, Stats
 from lmeformula.em.cached_program import Kept
+from lmeformula.em.recent import Recent
 from lmeformula.sampling.nuts.target import Given, Metric, Target
 
 with warnings.catch_warnings():
@@ -100,34 +99,14 @@ class Run(NamedTuple):
 
 # Programs of this many structures are kept, those used last.
 KEPT = 4
-_lock = threading.Lock()
-_kept: OrderedDict[Any, Kept] = OrderedDict()
-
-
-def kept_program(key: Any, build: Callable[[], Kept]) -> Kept:
-    """The program of a structure that was compiled for an earlier fit, or a new one.
-
-    Args:
-      key: all that the program hangs on but the shapes of its arguments; what has no hash is never the same.
-      build: makes it.
-    """
-    try:
-        hash(key)
-    except TypeError:
-        return build()
-    with _lock:
-        if key not in _kept:
-            _kept[key] = build()
-            while len(_kept) > KEPT:
-                _kept.popitem(last=False)
-        _kept.move_to_end(key)
-        return _kept[key]
+# By what they hang on but the shapes of their arguments.
+kept_programs: Recent[Kept] = Recent(KEPT)
 
 
 def program(target: Target, effort: Effort) -> Kept:
     """The compiled transitions of a target, or of one whose density is the same function of other data."""
     key = ("nuts", target.structure, effort.max_tree_depth, effort.target_acceptance)
-    return kept_program(key, lambda: _program(target, effort))
+    return kept_programs.get(key, lambda: _program(target, effort))
 
 
 def _program(target: Target, effort: Effort) -> Kept:

@@ -26,7 +26,7 @@ import tensorflow as tf
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.em.cached_program import Kept
-from lmeformula.sampling.nuts.run import kept_program
+from lmeformula.sampling.nuts.run import kept_programs
 from lmeformula.sampling.nuts.target import Given, Metric, Target
 
 # Steps of one call of the program, and draws of each.
@@ -146,7 +146,7 @@ def _moved(free: Free, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 def program(target: Target, *, is_full: bool) -> Kept:
     """The compiled steps; see `nuts.run.program`."""
-    return kept_program(("vi", target.structure, is_full), lambda: _program(target))
+    return kept_programs.get(("vi", target.structure, is_full), lambda: _program(target))
 
 
 def _program(target: Target) -> Kept:
