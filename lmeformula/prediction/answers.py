@@ -1,9 +1,9 @@
 """What is said of rows, block by block: put together in memory, or written to a file as it is worked out.
 
 The rule for every statistic of rows: what comes back is a pandas object with the index of the rows, wherever
-they are; of rows in polars it is one of polars. With `to` the
-answer is written to that Parquet file, in the order of the rows, while they are read, and what comes back is
-the file as a source of the kind that the rows came from.
+they are; of rows in polars it is one of polars. With `to` the answer is written to that Parquet file, in the
+order of the rows, while they are read, and what comes back is the file as a source of the kind that the rows
+came from.
 """
 
 from __future__ import annotations

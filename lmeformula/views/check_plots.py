@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import scipy.special
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints
@@ -16,12 +15,12 @@ from lmeformula.axes import BLUE, GREY, ORANGE, axes_of_panels, finish, new_axes
 from lmeformula.checking.predictive import frequencies
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel, of_observations
-from lmeformula.handing.augment import augment
 from lmeformula.prediction.predict import fitted
 from lmeformula.prediction.ranef import effects_of
 from lmeformula.prediction.residuals import residuals as residuals_of
 from lmeformula.text.names import BESIDE, drawn
-from lmeformula.views.fit_plots import ppc, qq
+from lmeformula.views.columns import rows_with_columns
+from lmeformula.views.fit_plots import draw_qq, normal_quantiles, ppc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,8 +64,14 @@ def residuals_against(
       ModelError: if there is no such column, or the fit has no columns.
     """
     each = fit.by_observation
-    found = np.asarray(residuals_of(each, "quantile", seed=seed), float)
+    found = residuals_of(each, "quantile", seed=seed).to_numpy(float)
     values = np.asarray(fitted(each), float) if against == FITTED else _column(fit, against, data)
+    label = "fitted value" if against == FITTED else drawn(against)
+    return _over(values, found, label, seed, ax)
+
+
+def _over(values: Any, found: Floats, label: str, seed: int, ax: Axes | None) -> Axes:
+    """Draw quantile residuals (n,) over values (n,), numbers or names."""
     if values.shape != found.shape:
         raise ModelError(
             "residuals over the fitted values are for responses with one mean",
@@ -85,7 +90,6 @@ def residuals_against(
     _means(ax, values if values.dtype.kind in "ifu" else slices, found, slices)
     ax.axhline(0.0, color=GREY, linewidth=0.8)
     title = f"Quantile residuals (n = {len(found):,}), and their means"
-    label = "fitted value" if against == FITTED else drawn(against)
     return finish(ax, title, "y", xlabel=label, ylabel="quantile residual")
 
 
@@ -107,14 +111,7 @@ def _means(ax: Axes, values: Any, found: Floats, slices: Ints) -> None:
 
 def _column(fit: FittedModel, name: str, data: Any) -> Any:
     """(n,) a column of the data, on the rows used, for each observation."""
-    given = fit.model.design.given
-    table = data if data is not None else None if given is None else given.data
-    if table is None:
-        raise ModelError(
-            "the fit has not the columns of its rows", hint="Give the table: data=table."
-        )
-    rows = augment(fit, table)
-    rows = rows if isinstance(rows, pd.DataFrame) else rows.to_pandas()
+    rows = rows_with_columns(fit, data)
     if name not in rows:
         known = ", ".join(str(each) for each in rows if not str(each).startswith("."))
         raise ModelError(f"the data have no column {name!r}", hint=f'"fitted", or one of {known}.')
@@ -196,9 +193,11 @@ def check(
         counts as a rootogram or other responses beside draws, and quantiles of the effects of each coefficient
         of a grouping factor, at most three.
     """
-    drawings: list[Callable[[Axes], object]] = [lambda ax: qq(fit, seed=seed, ax=ax)]
+    found = residuals_of(fit, "quantile", seed=seed).to_numpy(float)
+    drawings: list[Callable[[Axes], object]] = [functools.partial(draw_qq, found)]
     if not fit.model.family.is_unordered:
-        drawings.append(lambda ax: residuals_against(fit, seed=seed, ax=ax))
+        means = np.asarray(fitted(fit), float)
+        drawings.append(lambda ax: _over(means, found, "fitted value", seed, ax))
     if fit.model.family.measure == "counts":
         drawings.append(lambda ax: _hang(fit, DRAWS, seed, ax, FEW_NAMES))
     else:
@@ -220,7 +219,7 @@ def _effects_qq(fit: FittedModel, group: str, column: str, ax: Axes) -> Axes:
     """Quantiles of effects over those of a normal distribution."""
     chosen = effects_of(fit, group, column)
     found = np.sort(chosen.values)
-    normal = scipy.special.ndtri((np.arange(1, len(found) + 1) - 0.375) / (len(found) + 0.25))
+    normal = normal_quantiles(np.arange(1.0, len(found) + 1.0), len(found))
     spread = float(found.std()) or 1.0
     ax.plot(normal, found.mean() + spread * normal, color=ORANGE, linewidth=1.2)
     ax.plot(normal, found, "o", color=BLUE, markersize=3, alpha=0.7)

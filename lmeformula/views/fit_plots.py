@@ -8,6 +8,7 @@ import numpy as np
 import scipy.special
 
 from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
 from lmeformula.axes import BLUE, GREY, ORANGE, finish, new_axes, one_axes
 from lmeformula.checking.predictive import frequencies
 from lmeformula.fit import FittedModel, of_observations
@@ -37,12 +38,22 @@ def qq(fit: FittedModel, seed: int = 0, ax: Axes | None = None) -> Axes:
     Returns:
       ax: the axes drawn on.
     """
-    found = np.sort(residuals(fit, "quantile", seed=seed).to_numpy())
+    return draw_qq(residuals(fit, "quantile", seed=seed).to_numpy(), ax)
+
+
+def normal_quantiles(rank: Floats, n: int) -> Floats:
+    """Of order statistics of n standard normal numbers, about their means, by Blom's rule."""
+    return np.asarray(scipy.special.ndtri((rank - 0.375) / (n + 0.25)))
+
+
+def draw_qq(values: Floats, ax: Axes | None = None) -> Axes:
+    """Draw quantile residuals (n,) as `qq` does."""
+    found = np.sort(values)
     n = len(found)
     places = np.unique(np.round(np.linspace(0, n - 1, min(n, MOST_POINTS))).astype(int))
     # An order statistic of uniform numbers has a beta distribution.
     rank = places + 1.0
-    normal = scipy.special.ndtri((rank - 0.375) / (n + 0.25))
+    normal = normal_quantiles(rank, n)
     low, high = (
         scipy.special.ndtri(scipy.special.betaincinv(rank, n + 1.0 - rank, chance))
         for chance in (0.025, 0.975)

@@ -13,12 +13,12 @@ from lmeformula.arrays import Floats
 from lmeformula.axes import GREY, new_axes, one_axes
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.handing.augment import augment
 from lmeformula.inference.emmeans import emmeans
 from lmeformula.inference.mean_plots import COLOURS, curves_of_means, values_of
 from lmeformula.prediction.named_predictor import named_predictors
 from lmeformula.prediction.observed_together import observed_together
 from lmeformula.text.names import drawn
+from lmeformula.views.columns import rows_with_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,14 +76,7 @@ def predictions(
       'Days'
     """
     groups = () if by is None else (by,) if isinstance(by, str) else tuple(by)
-    values = {
-        **{
-            name: found
-            for name in (x, *groups)
-            if (found := _values(fit, name, name == x)) is not None
-        },
-        **({} if at is None else at),
-    }
+    values = {**_values(fit, x, groups), **({} if at is None else at)}
     means = emmeans(fit, [x, *groups], at=values, kind=kind)
     frame = means.to_frame(level)
     beside = [name for name in (*groups, *means.by) if name in frame]
@@ -95,16 +88,18 @@ def predictions(
     return curves_of_means(frame, x, beside, f"{shown}, with {100 * level:g} % intervals", ax)
 
 
-def _values(fit: FittedModel, name: str, is_axis: bool) -> list[float] | None:
-    """Where a number is looked at; None of a factor, and of what the model does not have."""
+def _values(fit: FittedModel, x: str, groups: Sequence[str]) -> dict[str, list[float]]:
+    """Where numbers are looked at; nothing of factors, and of what the model does not have."""
     designs = [each.design for each in named_predictors(fit)]
-    columns = {column.name: column for column in observed_together(designs).columns}
-    found = columns.get(name)
-    if found is None or found.is_factor or not found.high > found.low:
-        return None
-    if is_axis:
-        return [float(value) for value in np.linspace(found.low, found.high, POINTS)]
-    return [found.low, found.mean, found.high]
+    found = {}
+    for column in observed_together(designs).columns:
+        if column.is_factor or not column.high > column.low:
+            continue
+        if column.name == x:
+            found[x] = [float(value) for value in np.linspace(column.low, column.high, POINTS)]
+        elif column.name in groups:
+            found[column.name] = [column.low, column.mean, column.high]
+    return found
 
 
 def _rows(
@@ -123,14 +118,7 @@ def _rows(
             "residuals are on the scale of the response, which is not that of the axis",
             hint='Leave partial out, or kind="link".',
         )
-    given = fit.model.design.given
-    table = data if data is not None else None if given is None else given.data
-    if table is None:
-        raise ModelError(
-            "the fit has not the columns of its rows", hint="Give the table: data=table."
-        )
-    rows = augment(fit, table)
-    rows = rows if isinstance(rows, pd.DataFrame) else rows.to_pandas()
+    rows = rows_with_columns(fit, data)
     labels = np.array(values_of(frame, groups) if groups else [""] * len(frame))
     own = np.array(_nearest(frame, rows, groups) if groups else [""] * len(rows))
     residual = rows[".resid"].to_numpy(float)
