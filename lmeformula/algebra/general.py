@@ -143,12 +143,12 @@ def find_general(plan: Layout) -> General:
 
 
 def inward(plan: Layout, columns: Floats) -> Floats:
-    """B' of each term times columns (q, m)."""
+    """B' of each term times columns (q, m), in an array of its own: who asks may write into it."""
     return _related(plan, columns, Relation.inward)
 
 
 def outward(plan: Layout, columns: Floats) -> Floats:
-    """B of each term times columns (q, m)."""
+    """B of each term times columns (q, m), in an array of its own: who asks may write into it."""
     return _related(plan, columns, Relation.outward)
 
 
