@@ -47,7 +47,8 @@ def converted(series: nw.Series[Any]) -> Column:
     if dtype == nw.Boolean:
         return Logicals(_floats(series))
     if dtype.is_integer():
-        if not num_missing:
+        is_wide = isinstance(dtype, nw.Int128 | nw.UInt128)  # NumPy has no such integers
+        if not (num_missing or is_wide):
             return Numbers(series.to_numpy())
         return _whole_numbers(np.array(series.to_list(), dtype=object))
     if dtype.is_numeric():

@@ -104,7 +104,9 @@ def _of_margins(
     Each margin is parted into what its penalty says nothing of, a constant and a line of mean square one, and
     what it penalises, in coordinates in which it is a sum of squares. Of the products of such parts that of
     what is not penalised is fixed, and each other one has a variance. (mgcv turns the constant and the line by
-    an angle that its algebra leaves open, so that its surfaces are other ones by a little.)
+    an angle that its algebra leaves open, so that its surfaces and curves of levels are other ones by a little.) Of curves of
+    levels, as in mgcv, what is penalised has neither mean nor slope over the observations, so that it does not
+    compete with the levels' intercepts and slopes.
 
     References:
       Wood, Scheipl, Faraway (2013), Statistics and Computing 23(3), 341-360, for products; Wood (2017),
@@ -133,7 +135,7 @@ def _of_margins(
     table = curve_rows(curve, points)
     if smooth.is_grouped:
         (only,) = found
-        bent = _scaled(only.bent, table, counts)
+        bent = _scaled(_less_lines(only, table, counts), table, counts)
         return replace(curve, null=np.zeros((len(bent), 0)), pieces=(bent, only.null))
     pieces = []
     # A bit for each margin whose penalised part takes part; all of them first.
@@ -185,6 +187,13 @@ def _margin(learned: splines.Learned, values: Floats, counts: Floats) -> _Margin
     rank = len(sizes) - null.shape[1]
     bent = vectors[:, ::-1][:, :rank] / np.sqrt(sizes[::-1][:rank])
     return _Margin(learned.spline, null, null / np.sqrt(squares), bent)
+
+
+def _less_lines(margin: _Margin, table: Floats, counts: Floats) -> Floats:
+    """(k, k - M) what is penalised, less its regression on what is not: the penalty says nothing of that."""
+    lines, bent = table @ margin.unit, table @ margin.bent
+    slopes = np.linalg.solve((lines.T * counts) @ lines, (lines.T * counts) @ bent)
+    return np.asarray(margin.bent - margin.unit @ slopes)
 
 
 def _without(total: Floats) -> Floats:
