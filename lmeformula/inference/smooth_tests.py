@@ -194,7 +194,8 @@ def coefficients(fit: FittedModel, posterior: NormalPosterior, part: Part) -> Co
     unit[effects, np.arange(effects.size)] = 1.0
     half = posterior.factor.solve(apply_lambda(plan, lambdas, unit, transpose=True))
     inverse = apply_lambda(plan, lambdas, half)
-    moves, known = posterior.moves, np.nan_to_num(parameter_covariance(fit))
+    moves = posterior.moves
+    known = np.nan_to_num(parameter_covariance(fit, variances_known=True))
     p = len(fit.params.beta)
     # (q, r) covariances of all effects with these, and (p, r) of the fixed effects with them.
     with_effects = inverse + moves @ known @ moves[effects].T

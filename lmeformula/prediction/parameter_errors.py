@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmeformula.arrays import Floats
+from lmeformula.arrays import Floats, Ints
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.freedom import combined
 
@@ -14,7 +14,7 @@ def own_is_apart(fit: FittedModel) -> bool:
     return fit.model.family.is_normal or fit.model.space.own.size == 0
 
 
-def parameter_covariance(fit: FittedModel) -> Floats:
+def parameter_covariance(fit: FittedModel, *, variances_known: bool = False) -> Floats:
     """(p + f, p + f) covariance of the fixed effects and of the family's own parameters, unconstrained.
 
     Own parameters that ended at a boundary are taken as known: they contribute nothing. For normal rows, whose
@@ -22,14 +22,18 @@ def parameter_covariance(fit: FittedModel) -> Floats:
 
     Args:
       fit: a fitted model.
+      variances_known: for given variances and correlations of the effects, rather than with their errors,
+        which those of a model without normal rows covary with.
     """
-    if own_is_apart(fit):
+    if fit.model.family.is_normal or (own_is_apart(fit) and not variances_known):
         return fit.fixed_vcov
     space = fit.model.space
     p, own = space.num_fixed, space.own
     places = np.r_[np.arange(p), np.arange(space.own_slice.start, space.own_slice.stop)]
     covariance = np.array(fit.param_vcov[np.ix_(places, places)])
     covariance[:p, :p] = fit.fixed_vcov
+    if variances_known:
+        covariance -= _explained(fit.param_vcov, places)
     free = own.scale.to_free(fit.params.own)
     with np.errstate(all="ignore"):
         jacobian = own.report_jacobian(free)
@@ -41,6 +45,14 @@ def parameter_covariance(fit: FittedModel) -> Floats:
     held = p + np.flatnonzero(~known)
     covariance[held], covariance[:, held] = 0.0, 0.0
     return combined(change, covariance)
+
+
+def _explained(covariance: Floats, places: Ints) -> Floats:
+    """What of the covariance of parameters at places is due to the errors of all others, of those that have any."""
+    others = np.setdiff1d(np.flatnonzero(np.isfinite(np.diag(covariance))), places)
+    across = np.nan_to_num(covariance[np.ix_(places, others)])
+    inner = covariance[np.ix_(others, others)]
+    return np.asarray(across @ np.linalg.pinv(inner, hermitian=True) @ across.T)
 
 
 def own_changes(fit: FittedModel, step: float) -> tuple[tuple[Floats, Floats], ...]:

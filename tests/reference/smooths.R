@@ -105,5 +105,6 @@ entries <- c(
   blocks("levels", 'y ~ s(x, g, bs = "fs", k = 6)', y ~ 1,
          list(levels_of(sized(resid(lm(bent(s(x, k = 6)) ~ d$x)))), levels_of(cbind(rep(1, n))), levels_of(cbind(centred(d$x))))),
   entry("counts-joint-modes", 'count ~ s(x) + s(g, bs = "re")', count ~ s(x) + s(g, bs = "re"), ~ centred(x), poisson, "ML"),
+  entry("counts-by", 'count ~ f + s(x, by = f)', count ~ f + s(x, by = f), ~ f + f:centred(x), poisson, "ML"),
   counts("counts-laplace", "count ~ s(x) + (1 | g)"))
 cat("[\n", paste(entries, collapse = ",\n"), "\n]\n", sep = "", file = file.path(folder, "smooths.json"))
