@@ -104,9 +104,9 @@ def _of_margins(
     Each margin is parted into what its penalty says nothing of, a constant and a line of mean square one, and
     what it penalises, in coordinates in which it is a sum of squares. Of the products of such parts that of
     what is not penalised is fixed, and each other one has a variance. (mgcv turns the constant and the line by
-    an angle that its algebra leaves open, so that its surfaces and curves of levels are other ones by a little.) Of curves of
-    levels, as in mgcv, what is penalised has neither mean nor slope over the observations, so that it does not
-    compete with the levels' intercepts and slopes.
+    an angle that its algebra leaves open, so that its surfaces and curves of levels are others by a little.)
+    Of curves of levels, as in mgcv, what is penalised has neither mean nor slope over the observations, so that
+    it does not compete with the levels' intercepts and slopes.
 
     References:
       Wood, Scheipl, Faraway (2013), Statistics and Computing 23(3), 341-360, for products; Wood (2017),

@@ -48,7 +48,7 @@ def parameter_covariance(fit: FittedModel, *, variances_known: bool = False) -> 
 
 
 def _explained(covariance: Floats, places: Ints) -> Floats:
-    """What of the covariance of parameters at places is due to the errors of all others, of those that have any."""
+    """What of the covariance of parameters at places is due to the errors of all others."""
     others = np.setdiff1d(np.flatnonzero(np.isfinite(np.diag(covariance))), places)
     across = np.nan_to_num(covariance[np.ix_(places, others)])
     inner = covariance[np.ix_(others, others)]
