@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from lmeformula.model import compile as compile
     from lmeformula.versions import show_versions as show_versions
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 # Whichever line imports TensorFlow first, it is told the same.
 watch_imports()

@@ -12,7 +12,6 @@ from threadpoolctl import threadpool_info
 
 # By the names that package indexes have, those that are needed first.
 LIBRARIES = (
-    "lmeformula",
     "numpy",
     "scipy",
     "pandas",
@@ -37,13 +36,16 @@ def versions() -> dict[str, str]:
     """What runs here, by name; TensorFlow is not imported for it.
 
     Example:
-      >>> versions()["lmeformula"] == importlib.metadata.version("lmeformula")
+      >>> import lmeformula as lf
+      >>> versions()["lmeformula"] == lf.__version__
       True
     """
     found = {
         "python": sys.version.partition(" ")[0],
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "processors": str(os.cpu_count()),
+        # What is imported: the metadata of an editable installation may be older.
+        "lmeformula": sys.modules["lmeformula"].__version__,
     }
     for name in LIBRARIES:
         try:
