@@ -117,7 +117,7 @@ def estimate_mcem(
         fit = estimate_mcem(simpler, seed, options, progress, solver, chains)
         return as_whole(model, fit, start.at_limits)
     known = None
-    if start.outcome is Outcome.NONFINITE and solver == "direct":
+    if start.outcome is Outcome.NONFINITE and solver == "direct" and model.penalty is None:
         # A density with several modes has a likelihood, though no approximation at one of them.
         arrays, nowhere = start.found.problem, np.zeros(start.found.problem.plan.num_effects)
         known = exact_start(model, arrays, start.psi, np.eye(len(start.psi)), nowhere)
@@ -130,7 +130,7 @@ def estimate_mcem(
     information = start.observed.matrix + np.diag(np.where(start.inside, 0.0, 1.0))
     first, at_start = start.psi, start.found.approximation.mode.u
     exact = known
-    if known is None:
+    if known is None and model.penalty is None:
         exact = exact_start(model, arrays, first, information, at_start)
     if exact is not None:
         first, information, at_start = exact
@@ -196,7 +196,9 @@ def _errors(
         relative = sampled.stderr_error[inside] / stderr_of(sampled.covariance)[inside]
         if relative.max(initial=0.0) < SHARP:
             return Errors("monte carlo", sampled.covariance + outside, error)
-    exact = exact_errors(model, arrays, psi, solution.mc_covariance, inside, mode)
+    exact = None
+    if model.penalty is None:
+        exact = exact_errors(model, arrays, psi, solution.mc_covariance, inside, mode)
     if exact is not None:
         return Errors("quadrature", exact[0] + outside, exact[1])
     # The start's may be for the lengths of steps alone.

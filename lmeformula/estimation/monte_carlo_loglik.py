@@ -70,12 +70,18 @@ def log_likelihood(
     """
     value = error = float("nan")
     if solution.geometry is not None:
+        # At a posterior mode the likelihood rises as the priors fall.
+        rise = np.zeros(model.space.size)
+        if model.penalty is not None:
+            rise = -model.penalty.in_psi(solution.params)[1]
         if exactly is not None:
             value, error = exactly(solution.params)[:2]
         else:
             there, of = reference(solution, solution.geometry), (problem, options, model.dtype)
             value, error = _bridged(of, there, solution.sampled_at, seed)
+            value += float(rise @ (solution.params - solution.sampled_at))
         error = float(np.hypot(error, shortfall(solution)))
+        error = float(np.hypot(error, np.sqrt(max(rise @ solution.mc_covariance @ rise, 0.0))))
     return LogLik(float(value), error, model.space.size, model.design.num_observations)
 
 

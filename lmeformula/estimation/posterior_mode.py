@@ -19,10 +19,10 @@ def refuse(model: Model, method: str, solver: str, reml: bool) -> None:
     Raises:
       ModelError: that says which do.
     """
-    if method == "mcem":
+    if method == "mcem" and model.family.is_normal:
         raise ModelError(
-            "Monte Carlo EM does not fit models with priors",
-            hint='Use method="laplace", or method="quadrature" where effects of few hang together.',
+            "Monte Carlo EM does not fit Gaussian models with priors, of which the posterior mode is exact",
+            hint='Leave method out, or use method="exact".',
         )
     if solver == "iterative":
         raise ModelError(

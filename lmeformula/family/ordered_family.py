@@ -53,8 +53,10 @@ def ordered_family(
 
     def working(response: Arrays) -> Floats:
         # The middle of each category's share of a latent distribution.
-        shares = response[1].mean(axis=0)
-        return np.asarray(response[1] @ LINKS[link].forward(np.cumsum(shares) - 0.5 * shares))
+        codes, shares = np.argmax(response[1], axis=1), response[1].mean(axis=0)
+        # A category without rows, as drawn responses have some, is at no end of the scale.
+        middles = (np.cumsum(shares) - 0.5 * shares)[codes]
+        return np.asarray(LINKS[link].forward(middles))
 
     fields: dict[str, Any] = {"working": working, "paper": papers.ORDINAL_TUTORIAL, **others}
     return Family(

@@ -108,7 +108,11 @@ class Patterned:
         )
 
     def bijector(self) -> Any:
-        """One that changes the number of elements; it has no volume to speak of."""
+        """One that changes the number of elements; its volume is that of the location and the distances."""
+
+        def volume(x: Tensor) -> Tensor:
+            logs = x[..., 1:] if self.is_ordered else tf.zeros_like(x[..., 1:])
+            return tf.reduce_sum(logs, axis=-1)
 
         def inverse(y: Tensor) -> Tensor:
             parts = tf.linalg.matvec(tf.constant(self.inverse, y.dtype), y)
@@ -119,6 +123,7 @@ class Patterned:
         return tfp.bijectors.Inline(
             lambda x: tf.stack(self.tensors(tf.unstack(x, axis=-1)), axis=-1),
             inverse,
+            forward_log_det_jacobian_fn=volume,
             forward_event_shape_fn=lambda shape: (*shape[:-1], self.count),
             inverse_event_shape_fn=lambda shape: (*shape[:-1], self.matrix.shape[1]),
             forward_min_event_ndims=1,

@@ -21,11 +21,13 @@ import numpy as np
 
 from lmeformula.arrays import Floats, Mask
 from lmeformula.model.params import Params, ParamSpace
-from lmeformula.model.priors import Assigned, Priors
+from lmeformula.model.priors import Assigned, Priors, log_orders
 from lmeformula.priors.record import Matrix, Scalar, Values
 
 # Of a complex step: its square is no number.
 TINY = 1e-200
+# Of a difference of gradients, in units of psi.
+APART = 1e-5
 
 
 class Natural(NamedTuple):
@@ -89,6 +91,7 @@ class Penalty:
         at = Natural(beta, tuple(covariances), own)
         with np.errstate(divide="ignore", invalid="ignore"):
             total = sum(_value(one, at, self._sigma) for one in self.priors)
+        total += log_orders(self.priors, self.space)
         return -math.inf if math.isnan(total) else float(total)
 
     def of(self, params: Params) -> float:
@@ -178,6 +181,16 @@ class Penalty:
         gradient = space.pull_back(psi, slopes.in_factors)
         gradient[: space.num_fixed], gradient[space.own_slice] = slopes.in_beta, slopes.in_own
         return value, gradient
+
+    def information_in_psi(self, psi: Floats) -> Floats:
+        """(d, d) its negative second derivative in psi, by differences of the gradient."""
+        found = np.empty((len(psi), len(psi)))
+        for place in range(len(psi)):
+            step = np.zeros(len(psi))
+            step[place] = APART * max(1.0, abs(psi[place]))
+            ends = self.in_psi(psi - step)[1] - self.in_psi(psi + step)[1]
+            found[place] = ends / (2.0 * step[place])
+        return 0.5 * (found + found.T)
 
     def covered(self) -> Mask:
         """(d,) which elements of psi a prior is of; of a covariance all."""

@@ -18,9 +18,11 @@ from lmeformula.arrays import Tensor
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import ModelError
 from lmeformula.family import Family
+from lmeformula.family.own import Ascending
 from lmeformula.family.rowwise import weighted_rows
 from lmeformula.model.joint import ResponsePart
 from lmeformula.model.notation import names_of
+from lmeformula.model.ordered_prior import Ordered
 from lmeformula.model.params import ParamSpace
 from lmeformula.model.prior_places import Of
 from lmeformula.model.priors import Assigned, Priors
@@ -51,7 +53,8 @@ def build_prior_joint(
       factor), and the family's own.
     Raises:
       ModelError: for parameters without a prior, improper priors, priors of whole covariances or relative to
-        sigma, models with several linear predictors, structured covariances, and ordered thresholds.
+        sigma, models with several linear predictors, structured covariances, and ordered thresholds with
+        priors of their own.
     Example:
       >>> import lmeformula as lf
       >>> priors = {"Intercept": "normal(1500, 100)", "sd": "half_normal(50)", "sigma": "half_normal(50)"}
@@ -69,7 +72,10 @@ def build_prior_joint(
     own = space.own
     if own.size:
         each = [found for _, found in sorted(_singles(priors, "own", dtype))]
-        parts[own.variable] = _vector(each) if own.size > 1 else each[0]
+        if isinstance(own.scale, Ascending) and own.size > 1:
+            parts[own.variable] = Ordered(each[0], own.size)
+        else:
+            parts[own.variable] = _vector(each) if own.size > 1 else each[0]
     for number, (term, part) in enumerate(zip(design.terms, names.terms, strict=True)):
         parts |= _of_term(priors, number, term, part, dtype)
     parts[names.response] = _Response(design, family, space, names.terms, names.effects, dtype)
@@ -169,10 +175,15 @@ def _check(design: Design, family: Family, space: ParamSpace, priors: Priors) ->
             "the joint distribution with priors is of models with one linear predictor",
             hint="model.joint has the effects and the response at given parameters.",
         )
-    if family.thresholds:
+    if space.own.report is not None:
         raise ModelError(
-            "thresholds are drawn from priors in no order, and these have one",
+            "the joint distribution with priors is not of thresholds in a pattern",
             hint='method="nuts" draws from the posterior of such models.',
+        )
+    if isinstance(space.own.scale, Ascending) and len({one.prior for one in priors.of("own")}) > 1:
+        raise ModelError(
+            "thresholds that ascend are drawn from one prior of all, and these have several",
+            hint='Write "thresholds": "student(3, 0, 2.5)". method="nuts" takes one for each.',
         )
     for one in priors:
         if not one.prior.is_proper or one.of == "cov" or one.is_relative:

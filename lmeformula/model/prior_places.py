@@ -65,11 +65,13 @@ def _supports(own: Own) -> list[Support | None]:
     scale = own.scale
     if isinstance(scale, Held):
         scale = scale.scale
+    if isinstance(scale, Patterned):
+        return ["positive" if low == 0.0 else "real" for low, _ in scale.bounds]
     if own.report is not None:
         return [None] * own.size
     if isinstance(scale, Positive):
         return ["positive"] * own.size
-    if isinstance(scale, Ascending | Patterned):
+    if isinstance(scale, Ascending):
         return ["real"] * own.size
     if isinstance(scale, Bounded):
         named: dict[tuple[float, float], Support] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from lmeformula.arguments.kinds import shown
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.family import Family
+from lmeformula.family.own import Ascending
 from lmeformula.model.params import ParamSpace, TermShape
 from lmeformula.model.prior_places import Of, Place, places_of
 from lmeformula.priors.parse import prior
@@ -156,6 +158,17 @@ def priors_of(
             )
     _check_once(tuple(assigned))
     return Priors(tuple(assigned))
+
+
+def log_orders(priors: Priors, space: ParamSpace) -> float:
+    """The log number of orders that thresholds might have, where all have one prior, and one order is theirs.
+
+    So much their density, given that they ascend, is above that of as many independent numbers.
+    """
+    own = [one for one in priors.of("own") for _ in one.indices]
+    ascends = isinstance(space.own.scale, Ascending) and len(own) == space.own.size
+    is_one = ascends and len({one.prior for one in own}) == 1
+    return math.lgamma(len(own) + 1.0) if is_one else 0.0
 
 
 def priors_left(

@@ -21,6 +21,7 @@ from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
 from lmeformula.likelihood.laplace.modes import KnownMode, mode_at, slopes_in_psi
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
+from lmeformula.model.penalty import Penalty
 from lmeformula.sampling.edges import edge_finder, moved_to_edges, noticeable
 from lmeformula.sampling.problem import (
     complete_information,
@@ -65,7 +66,7 @@ def laplace_problem(
     def look(psi: Floats) -> tuple[Geometry, Mode, AtMode]:
         mode = mode_at(model, arrays, psi, memory.held.mode_at(psi))
         factor = whitening_factor(mode.factor, directions)
-        at = whitening_at(space, arrays, psi, mode, factor)
+        at = whitening_at(space, arrays, psi, mode, factor, model.penalty)
         bends, bend, cubic = bend_and_cubic(
             space, arrays, mode, factor, at.depths, at.white.pull, at.changes
         )
@@ -85,7 +86,10 @@ def laplace_problem(
     units = noticeable(model, arrays.rows.held(first.weights))
     edges = edge_finder(space, lambda psi: units)
     problem = whitened_problem(model, plan, moved_to_edges(start, edges), geometry)
-    at_edges = looker(space, lambda psi: units, drawn_curvatures(model, arrays, problem))
+    at_edges = None
+    if model.penalty is None:
+        # Of priors only the scores at the edges know.
+        at_edges = looker(space, lambda psi: units, drawn_curvatures(model, arrays, problem))
     return problem._replace(
         refine=True, nearby=lambda psi: look(psi)[0], edges=edges, look=at_edges, memory=memory
     )
@@ -108,7 +112,12 @@ class AtMode(NamedTuple):
 
 
 def whitening_at(
-    space: ParamSpace, arrays: Arrays, psi: Floats, mode: Mode, factor: Factor | NearFactor
+    space: ParamSpace,
+    arrays: Arrays,
+    psi: Floats,
+    mode: Mode,
+    factor: Factor | NearFactor,
+    penalty: Penalty | None = None,
 ) -> AtMode:
     """The whitening by a factor at psi (d,), whose conditional mode is `mode`."""
     plan, factors = arrays.plan, mode.at.lambdas
@@ -135,6 +144,9 @@ def whitening_at(
         extra=psi[space.own_slice],
     )
     complete = complete_information(space, plan, changes, upright(square))
+    if penalty is not None:
+        white = white._replace(prior=penalty.in_psi(psi)[1])
+        complete = complete + upright(penalty.information_in_psi(psi))
     return AtMode(white, complete, depths, changes)
 
 
@@ -181,6 +193,7 @@ def blank_whitening(model: Model, plan: Layout) -> Whitening:
             linear=np.zeros((q, space.size)),
         ),
         extra=np.zeros(space.own.size),
+        prior=() if model.penalty is None else np.zeros(space.size),
     )
 
 

@@ -72,15 +72,20 @@ def whitened_problem(
     kind, scale = kind_of(model, plan) if kind is None else kind, space.own.scale
     of_rows, rows = row_density(family, scale), rows_of(model, plan)
     room = room_of(plan, model.design.n, len(rows.X))
+    has_priors = model.penalty is not None
 
     def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:
         return by.density(kind.sizes(given), of_rows, white, given, z)  # type: ignore[no-any-return]
 
     def score(params: Tensor, z: Tensor, gradient: Tensor, white: Any, given: Any) -> Scores:
-        return by.scores(kind.sizes(given), of_rows, white, given, z, gradient)  # type: ignore[no-any-return]
+        found = by.scores(kind.sizes(given), of_rows, white, given, z, gradient)
+        return _of_posterior(found, white) if has_priors else found
 
     def evaluated(params: Tensor, z: Tensor, white: Any, given: Any) -> Evaluated:
-        return by.evaluated(kind.sizes(given), of_rows, white, given, z)  # type: ignore[no-any-return]
+        found = by.evaluated(kind.sizes(given), of_rows, white, given, z)
+        if has_priors:
+            found = found._replace(scores=_of_posterior(found.scores, white))
+        return found  # type: ignore[no-any-return]
 
     return Problem(
         params=start,
@@ -97,7 +102,7 @@ def whitened_problem(
         geometry=geometry,
         max_step=_longest_step(model),
         # All that the functions above are made of.
-        program=(by.__name__, kind, family, scale),
+        program=(by.__name__, kind, family, scale, has_priors),
         padding=Padding(
             latents=room.effects.places,
             num_latents=room.effects.size,
@@ -105,6 +110,12 @@ def whitened_problem(
             arrays=lambda white: padded(white, room),
         ),
     )
+
+
+def _of_posterior(scores: Any, white: Any) -> Scores:
+    """Scores of the likelihood times the priors: these are the same at all draws."""
+    slope = white.prior[:, None]
+    return Scores(scores.raw + slope, scores.controlled + slope)
 
 
 def complete_information(

@@ -98,6 +98,7 @@ class Whitening(NamedTuple):
       cubic: a further control variate; () for none, where the density of the rows is quadratic or of several
         predictors.
       extra: (f,) the family's own parameters, unconstrained.
+      prior: (d,) derivative of the log density of priors in psi; () of a model without any.
     """
 
     eta: Tensor
@@ -114,6 +115,7 @@ class Whitening(NamedTuple):
     bends: Tensor
     cubic: Cubic | tuple[()]
     extra: Tensor
+    prior: Tensor | tuple[()] = ()
 
 
 class Kind(NamedTuple):

@@ -249,6 +249,38 @@ def test_quadrature_against_a_dense_integral():
     np.testing.assert_allclose(top.x, start, atol=1e-4)
 
 
+DRAWN = {
+    "separated": ("separated", "y ~ x + (1 | g)", "bernoulli", {"sd": "gamma(2.5, 0.5)"}),
+    "at zero": ("separated", "y ~ x + (1 | g)", "bernoulli", {"sd": "half_normal(1)"}),
+    "thresholds": (
+        "wine",
+        "rating ~ temp + (1 | judge)",
+        "cumulative",
+        {"sd": "half_normal(1)", "thresholds": "normal(0, 1)"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_monte_carlo_em_ends_at_the_mode_of_quadrature(name):
+    known, formula, family, priors = DRAWN[name]
+    priors = {**priors, "b": "normal(0, 2.5)"}
+    priors |= {"Intercept": "normal(0, 5)"} if family == "bernoulli" else {}
+    drawn, truth = (
+        lf.fit(formula, data(known), family, priors=priors, method=method, progress=False)
+        for method in ("mcem", "quadrature")
+    )
+    assert drawn.converged
+    assert drawn.certificate.holds
+    assert drawn.singular == truth.singular == (name == "at zero")
+    far = np.abs(drawn.param_values - truth.param_values)
+    # Five Monte Carlo errors, and what the ascent of quadrature leaves.
+    assert (far <= 5.0 * np.nan_to_num(drawn.mc_error) + 1e-5).all()
+    np.testing.assert_allclose(drawn.param_stderr, truth.param_stderr, rtol=0.03)
+    error = 5.0 * drawn.loglik.mc_error + 1e-5
+    assert drawn.loglik.value == pytest.approx(truth.loglik.value, abs=error)
+
+
 def test_the_mode_is_the_same_in_other_units_of_a_column():
     """What a prior says is of the coefficient, and of nothing in between."""
     table = data("sleepstudy").assign(hours=lambda d: 24.0 * d["Days"])

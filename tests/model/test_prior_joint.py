@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow_probability as tfp
+from scipy import stats
 
 import lmeformula as lf
 from lmeformula.errors import ModelError
+from lmeformula.model.ordered_prior import Ordered
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 PRIORS = {
@@ -96,8 +99,51 @@ def test_what_cannot_be_drawn_is_refused(priors, words):
         _ = compiled(SLEEP, "sleepstudy", priors=priors).prior_joint
 
 
-def test_ordered_thresholds_are_refused():
-    priors = {"thresholds": "student(3, 0, 2.5)", "b": "normal(0, 1)", "sd": "half_normal(1)"}
-    model = compiled("rating ~ temp + (1 | judge)", "wine", "cumulative", priors)
-    with pytest.raises(ModelError, match="in no order"):
-        _ = model.prior_joint
+WINE = "rating ~ temp + (1 | judge)"
+ORDERED = {"thresholds": "normal(0, 2)", "b": "normal(0, 1)", "sd": "half_normal(1)"}
+
+
+def test_ordered_thresholds_are_sorted_draws():
+    """Of v sorted normal numbers the squares have the sum of v squares; their density is v! times theirs."""
+    fit = lf.estimate(compiled(WINE, "wine", "cumulative", ORDERED))
+    joint = fit.model.prior_joint
+    draws = joint.sample(2000, seed=4)
+    thresholds = draws["thresholds"].numpy()
+    assert (np.diff(thresholds, axis=1) > 0.0).all()
+    squares = (thresholds / 2.0) ** 2
+    assert abs(squares.mean() - 1.0) < 5.0 * (2.0 / squares.size) ** 0.5
+    # The mean of the largest of four normal numbers (David and Nagaraja, 2003, section 3.2).
+    error = thresholds[:, -1].std() / 2000**0.5
+    assert abs(thresholds[:, -1].mean() - 2.0 * 1.029375) < 5.0 * error
+    parameters = {
+        "effect_temp_T_warm": fit.params.beta[0],
+        "stddev_judge": np.sqrt(fit.params.covariances[0][0, 0]),
+        "thresholds": fit.params.own,
+    }
+    seen = {**fit.joint_effects, "rating": fit.model.design.y}
+    whole = float(joint.log_prob({**parameters, **seen}))
+    by_hand = (
+        np.log(24.0)
+        + stats.norm(0, 2).logpdf(fit.params.own).sum()
+        + stats.norm(0, 1).logpdf(fit.params.beta[0])
+        + stats.halfnorm(0, 1).logpdf(parameters["stddev_judge"])
+    )
+    assert fit.log_prior == pytest.approx(by_hand, abs=1e-9)
+    assert whole - float(fit.joint.log_prob(**seen)) == pytest.approx(by_hand, abs=1e-9)
+    each = tfp.distributions.Normal(np.float64(0.0), 1.0)
+    assert float(Ordered(each, 2).log_prob([1.0, 0.0])) == -np.inf
+
+
+@pytest.mark.parametrize(
+    ("family", "priors", "words"),
+    [
+        ("cumulative", {"1|2": "normal(-2, 1)"}, "from one prior of all"),
+        ("cumulative(thresholds=equidistant)", {}, "thresholds in a pattern"),
+    ],
+)
+def test_thresholds_that_are_not_drawn_are_refused(family, priors, words):
+    given = {**ORDERED, **priors}
+    if "equidistant" in family:
+        del given["thresholds"]
+    with pytest.raises(ModelError, match=words):
+        _ = compiled(WINE, "wine", family, given).prior_joint

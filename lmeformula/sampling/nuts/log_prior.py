@@ -13,7 +13,7 @@ import tensorflow_probability as tfp
 
 from lmeformula.arrays import Tensor
 from lmeformula.errors import ModelError
-from lmeformula.model.priors import Assigned
+from lmeformula.model.priors import Assigned, log_orders
 from lmeformula.priors import LKJ, Gamma, InverseWishart, Scalar, Wishart
 from lmeformula.sampling.nuts.coordinates import Coordinates, OfTerm
 from lmeformula.sampling.nuts.target import LogPrior
@@ -35,8 +35,10 @@ def log_prior(coordinates: Coordinates) -> LogPrior:
     parts = [_part(one, coordinates) for one in priors]
     has_own = {place for one in priors.of("cor", "cov") for place in one.terms}
 
+    orders = log_orders(priors, coordinates.space)
+
     def density(natural: Mapping[str, Tensor]) -> Tensor:
-        found = 0.0
+        found = orders
         for part in parts:
             found = found + part(natural)
         # Correlations have the density of the matrix, by which its factor has another.
@@ -58,9 +60,7 @@ def _part(one: Assigned, coordinates: Coordinates) -> LogPrior:
         names = [coordinates.blocks[index].name for index in one.indices]
         return lambda natural: sum(_scalar(one.prior, natural[name]) for name in names)
     if one.of == "own":
-        return lambda natural: sum(
-            _scalar(one.prior, _column(natural[coordinates.own], index)) for index in one.indices
-        )
+        return _of_own(one, coordinates)
     terms = coordinates.terms
     if one.of == "sd":
 
@@ -82,6 +82,20 @@ def _part(one: Assigned, coordinates: Coordinates) -> LogPrior:
     return lambda natural: sum(
         _of_covariance(one, terms[j], natural, coordinates.own) for j in one.terms
     )
+
+
+def _of_own(one: Assigned, coordinates: Coordinates) -> LogPrior:
+    """The density of own parameters as they are reported."""
+    own, name = coordinates.space.own, coordinates.own
+    report = None if own.report is None else tf.constant(own.report, tf.float64)
+
+    def density(natural: Mapping[str, Tensor]) -> Tensor:
+        values = natural[name]
+        if report is not None:
+            values = tf.linalg.matvec(report, values)
+        return sum(_scalar(one.prior, _column(values, index)) for index in one.indices)
+
+    return density
 
 
 def _column(values: Tensor, index: int) -> Tensor:
