@@ -16,10 +16,11 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.design.select import select_rows
 from lmeformula.design.used import columns_mentioned, looks_at_other_rows
 from lmeformula.errors import FormulaDataError, ModelError
-from lmeformula.fit import FittedModel, not_of_draws
+from lmeformula.fit import FittedModel
 from lmeformula.formula.dot import columns_of_response
 from lmeformula.prediction.answers import Answer, Target, answered
 from lmeformula.prediction.normal_posterior import row_precisions
+from lmeformula.prediction.over_draws import OF_MEANS, at_draws, over_draws
 from lmeformula.prediction.posterior import has_normal_posterior, normal_posterior_of
 from lmeformula.prediction.predictor import (
     category_names,
@@ -46,7 +47,6 @@ from lmeformula.rows import source_of, table_of
     new_levels=kinds.one_of("error", "population"),
     to=kinds.optional(kinds.path),
 )
-@not_of_draws("rows with their leverages")
 def augment(
     fit: FittedModel,
     data: Any = None,
@@ -73,9 +73,10 @@ def augment(
         where they have the columns of the response; and, of fitted rows, ".hat", the share of its own variance
         that the fit takes of a row (NaN where the equations are too large or effects have heavy tails). Several
         predictors are ".link[mu]", ".link[sigma]", and ".hat" is between zero and their number: what the row
-        adds to the effective number of parameters. Categories without an order have chances for means,
-        ".fitted[a]", ".fixed[a]", and no ".resid". Where rows have a frequency, all is of one of the identical
-        observations each. With `to` the file, as `predict` has it.
+        adds to the effective number of parameters. Of draws from a posterior distribution all are posterior
+        means, and ".hat" is the variance of the row's predictor over the draws times its precision. Categories
+        without an order have chances for means, ".fitted[a]", ".fixed[a]", and no ".resid". Where rows have a
+        frequency, all is of one of the identical observations each. With `to` the file, as `predict` has it.
     Raises:
       FormulaDataError: if `data` has another number of rows than the fit was made from, or a table has such a
         column.
@@ -119,7 +120,11 @@ def augment(
 
 
 def _said(fit: FittedModel, rows: Design | NewRows) -> dict[str, Floats]:
-    """Means and predictors (n,) of rows, by what their columns are called."""
+    """Means and predictors (n,) of rows, by what their columns are called; of draws their posterior means."""
+    if fit.draws is not None:
+        names = list(_said(next(at_draws(fit, 1)), rows))
+        each = over_draws(fit, lambda one: np.array(list(_said(one, rows).values())), OF_MEANS)
+        return dict(zip(names, each, strict=True))
     eta = linear_predictor(fit, rows)
     alone = linear_predictor(fit, rows, with_random=of_population(rows))
     if fit.model.family.is_unordered:
@@ -171,6 +176,8 @@ def _leverages_of(fit: FittedModel) -> Any:
     W are the precisions of each row and V the covariances of its predictors.
     """
     whole = fit.model.design
+    if fit.draws is not None:
+        return functools.partial(_drawn_leverages, fit)
     if not has_normal_posterior(fit):
         return lambda rows, places: np.full(rows.n, np.nan)
     posterior = normal_posterior_of(fit)
@@ -182,6 +189,19 @@ def _leverages_of(fit: FittedModel) -> Any:
         return np.asarray(np.clip(shares, 0.0, whole.num_predictors))
 
     return leverages
+
+
+def _drawn_leverages(fit: FittedModel, rows: Design, places: slice) -> Floats:
+    """(n,) the same with the covariances of predictors over the draws, and precisions at their means."""
+    precisions = fit.model.stack.mixture.to_blocks(row_precisions(fit))[places]
+    mean = over_draws(fit, lambda one: linear_predictor(one, rows), OF_MEANS)
+
+    def spread(one: FittedModel) -> Floats:
+        away = linear_predictor(one, rows) - mean
+        return np.einsum("an,bn->nab", away, away)
+
+    found = np.einsum("nab,nba->n", precisions, over_draws(fit, spread, OF_MEANS))
+    return np.asarray(found / rows.frequencies)
 
 
 def _response_and_groups(

@@ -11,8 +11,9 @@ import pandas as pd
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel, not_of_draws
+from lmeformula.fit import FittedModel
 from lmeformula.inference.ddf import METHODS, freedom
+from lmeformula.inference.drawn_means import means_at_draws
 from lmeformula.inference.grid import Cells, cells
 from lmeformula.inference.marginal_means import MarginalMeans
 from lmeformula.inference.mean_scales import (
@@ -25,6 +26,7 @@ from lmeformula.inference.mean_scales import (
     on_link,
     on_response,
 )
+from lmeformula.inference.posterior_summary import check_no_tests
 from lmeformula.inference.specified import means_and_groups
 from lmeformula.prediction.freedom import Asymptotic
 from lmeformula.prediction.named_predictor import NamedPredictor, named_predictors, predictor_named
@@ -47,7 +49,6 @@ SLOPE_STEP = 1e-3
     ddf=kinds.one_of(*METHODS),
     predictor=kinds.optional(kinds.text),
 )
-@not_of_draws("marginal means with their tests")
 def emmeans(
     fit: FittedModel,
     specs: str | Sequence[str],
@@ -84,6 +85,10 @@ def emmeans(
     it is among `specs`: on the scale of the response means are the chances of all categories, and on that of
     the linear predictors log odds of each against the first; `predictor` chooses one category.
 
+    Of draws from a posterior distribution the means are worked out at each of 2,000 draws, spread evenly over
+    all: estimates are their averages, standard errors their standard deviations, intervals their quantiles, and
+    there are no tests.
+
     Args:
       fit: a fitted model.
       specs: the variables, columns of the data, that means are told apart by: names, or R's notation,
@@ -113,6 +118,9 @@ def emmeans(
       [52.356, 60.322, 66.272]
     """
     means, groups = means_and_groups(specs, by)
+    if fit.draws is not None:
+        check_no_tests(ddf)
+        ddf = "none"
     if has_thresholds(fit) or fit.draws is not None:
         what = "marginal means of ordered categories, or of draws,"
         refuse_curves(fit, what, "Predict rows of your choice, fit.predict(rows, interval=...).")
@@ -134,13 +142,25 @@ def emmeans(
             cells(seen, variables, at=at, weights=weights, shift={var: half}, among=asked.among)
             for half in (-0.5 * step, 0.5 * step)
         ]
-        found, made = ends[0], _slopes(seen, asked, ends[0], ends[1], step)
+        found = ends[0]
     else:
         found = cells(seen, variables, at=at, weights=weights, among=asked.among)
-        made = _means(seen, asked, found, kind)
-    frame = found.frame
-    if asked.response:
-        frame, made = _by_category(frame, made, asked, kept)
+
+    def work(one: FittedModel) -> tuple[pd.DataFrame, Working]:
+        if var is not None:
+            made = _slopes(one, asked, ends[0], ends[1], step)
+        else:
+            made = _means(one, asked, found, kind)
+        return (
+            _by_category(found.frame, made, asked, kept) if asked.response else (found.frame, made)
+        )
+
+    frame, made = work(seen)
+    is_response = kind != "link" and made.scale.outward is not None
+    drawn = None
+    if fit.draws is not None:
+        drawn = means_at_draws(fit, lambda one: work(one)[1], is_response=is_response)
+        made = made._replace(values=drawn.working.mean(axis=0))
     return MarginalMeans(
         fit=fit,
         kind="mean" if var is None else "slope",
@@ -149,9 +169,10 @@ def emmeans(
         values=made.values,
         missed=made.missed,
         by=groups,
-        is_response=kind != "link" and made.scale.outward is not None,
+        is_response=is_response,
         working=made.scale,
         freedom=method if made.vcov is None else Asymptotic(made.vcov),
+        drawn=drawn,
     )
 
 

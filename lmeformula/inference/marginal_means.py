@@ -13,9 +13,10 @@ from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.axes import one_axes
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, check_not_drawn
 from lmeformula.inference.adjust import ADJUSTMENTS, adjusted_p, critical_values
 from lmeformula.inference.contrasts import ContrastMethod, contrast_matrix
+from lmeformula.inference.drawn_means import QUANTILES, DrawnMeans
 from lmeformula.inference.grid import ESTIMABLE, estimable
 from lmeformula.inference.mean_plots import rows_of_means
 from lmeformula.inference.mean_scales import Scale
@@ -57,6 +58,7 @@ class MarginalMeans:
       freedom: covariance and degrees of freedom.
       adjust: adjustment for several comparisons.
       num_means: how many means contrasts are of, in each family.
+      drawn: the same at draws from a posterior distribution; None of single estimates.
     """
 
     fit: FittedModel
@@ -72,6 +74,7 @@ class MarginalMeans:
     adjust: str = "none"
     num_means: int = 0
     notes: tuple[str, ...] = field(default=())
+    drawn: DrawnMeans | None = None
 
     @property
     def determined(self) -> Mask:
@@ -87,6 +90,9 @@ class MarginalMeans:
     def vcov(self) -> Floats:
         """(r, r) covariance of `estimates`."""
         lost = np.where(self.determined, 0.0, np.nan)
+        if self.drawn is not None:
+            found = np.cov(self.drawn.working, rowvar=False, ddof=1)
+            return np.atleast_2d(found) + lost[:, None] + lost
         return combined(self.rows, self.freedom.vcov) + lost[:, None] + lost
 
     @kinds.takes(adjust=kinds.optional(kinds.text))
@@ -108,6 +114,11 @@ class MarginalMeans:
         Raises:
           ModelError: for a method or an adjustment that is not listed, or coefficients that do not fit.
         """
+        if self.drawn is not None and adjust not in (None, "none"):
+            raise ModelError(
+                f"adjust is {adjust!r}, and intervals of draws from a posterior distribution are quantiles",
+                hint="Leave adjust out.",
+            )
         labels = self._labels()
         groups = self._groups()
         made = [contrast_matrix(method, [labels[i] for i in places]) for places in groups]
@@ -117,6 +128,7 @@ class MarginalMeans:
             parts = [m.coefficients @ values[i] for m, i in zip(made, groups, strict=True)]
             return np.concatenate(parts)
 
+        default = default if self.drawn is None else "none"
         asked = default if adjust is None else adjust
         chosen = str(kinds.one_of(*ADJUSTMENTS)("adjust", asked))
         if chosen == "tukey" and method != "pairwise":
@@ -129,6 +141,9 @@ class MarginalMeans:
         for variable in self.by:
             frame[variable] = self.frame[variable].iloc[first].to_list()
         is_ratio = self.is_response and bool(self.working.ratio)
+        drawn = self.drawn
+        if drawn is not None:
+            drawn = drawn.combined(of, self._ratio if is_ratio else None)
         return replace(
             self,
             kind="contrast",
@@ -139,10 +154,12 @@ class MarginalMeans:
             is_response=is_ratio,
             adjust=chosen,
             num_means=num_means,
+            drawn=drawn,
         )
 
     def test(self) -> FTest:
         """Test that all of them are zero on the working scale: of the linear predictor, or of logs of means."""
+        check_not_drawn(self.fit, "tests of means")
         # Combinations of rows may be determined where the rows are not.
         both = estimable(np.column_stack([self.rows, self.values]), self.missed)
         return self.freedom.test(both[:, :-1], both[:, -1])
@@ -157,10 +174,14 @@ class MarginalMeans:
           frame: what each is of, then estimate, std_error, df, conf_low, conf_high, and for slopes and
             contrasts statistic and p_value. On the response scale intervals are those of the working scale,
             transformed, standard errors are by the delta method, and tests are those of the working scale: the
-            linear predictor, or logarithms of means where own parameters of the family enter them.
+            linear predictor, or logarithms of means where own parameters of the family enter them. Of draws
+            estimate, median, std_error, conf_low, conf_high: mean, median, standard deviation and quantiles of
+            what is shown.
         Raises:
           ModelError: if the level is not between 0 and 1.
         """
+        if self.drawn is not None:
+            return pd.concat([self.frame, self.drawn.to_frame(self.determined, level)], axis=1)
         estimates = self.estimates
         known = self.determined
         errors = np.sqrt(combined_variances(self.rows, self.freedom.vcov))
@@ -223,8 +244,11 @@ class MarginalMeans:
         """From the working scale to what is shown; None where they are the same."""
         if not self.is_response:
             return None
-        unit = self.working.log_unit
-        return self.working.outward if self.kind == "mean" else lambda values: np.exp(unit * values)
+        return self.working.outward if self.kind == "mean" else self._ratio
+
+    def _ratio(self, values: Floats) -> Floats:
+        """What differences on the working scale are as ratios."""
+        return np.asarray(np.exp(self.working.log_unit * values))
 
     @property
     def scale(self) -> str:
@@ -237,9 +261,10 @@ class MarginalMeans:
     def table(self) -> Table:
         """Names, estimates and 95 % intervals; notes say what they are and how they were adjusted."""
         frame = self.to_frame()
-        if np.isinf(frame["df"]).all():
+        if "df" in frame and np.isinf(frame["df"]).all():
             frame = frame.drop(columns="df")
-        headings = HEADINGS | {
+        headings = HEADINGS | ({} if self.drawn is None else {"std_error": "sd"})
+        headings |= {
             "estimate": self.scale.split(" of ")[0].split(",")[0],
             "statistic": "t" if "df" in frame else "z",
         }
@@ -278,7 +303,9 @@ def _notes(means: MarginalMeans) -> tuple[str, ...]:
         notes.append(f"Estimates: {means.scale}.")
     elif means.is_response:
         notes.append(f"Estimates: {means.scale} on the scale of the response.")
-    if means.freedom.name != "none":
+    if means.drawn is not None:
+        notes.append(QUANTILES)
+    elif means.freedom.name != "none":
         notes.append(f"Degrees of freedom: {means.freedom.name.title()}.")
     if means.adjust != "none" and len(means.frame) > 1:
         intervals = " (intervals: Bonferroni)" if means.adjust == "holm" else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,11 @@ from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.errors import ModelError
 from lmeformula.family.links import LINKS
-from lmeformula.fit import FittedModel, not_of_draws, of_observations
+from lmeformula.fit import FittedModel, of_observations
 from lmeformula.inference.comparable import A_FIT
+from lmeformula.inference.drawn_means import DrawnMeans
 from lmeformula.prediction.normal_points import normal_points
+from lmeformula.prediction.over_draws import OF_MEANS, at_draws
 from lmeformula.prediction.predictor import (
     RowFamily,
     add_effects,
@@ -76,6 +78,28 @@ class R2(NamedTuple):
         return f"R2(marginal={self.marginal:.4f}, conditional={self.conditional:.4f})"
 
 
+class DrawnR2(R2):
+    """The posterior means of both, of a fit with draws.
+
+    Attributes:
+      draws: (m, 2) marginal and conditional R2 at each draw.
+    """
+
+    draws: Floats
+
+    @classmethod
+    def of(cls, draws: Floats) -> DrawnR2:
+        """Of both (m, 2) at each draw."""
+        found = cls(*map(float, draws.mean(axis=0)))
+        found.draws = draws
+        return found
+
+    def to_frame(self, level: float = 0.95) -> pd.DataFrame:
+        """Mean, median, standard deviation, and quantiles with a share `level` of the draws between them."""
+        each = DrawnMeans(self.draws, self.draws).to_frame(np.ones(2, bool), level)
+        return each.set_index(pd.Index(self._fields, name="R2"))
+
+
 @_takes_observation
 def r2(
     fit: FittedModel,
@@ -92,7 +116,8 @@ def r2(
       mean: of the response where that variance is taken, see `variances`.
       null: a fit without predictors that the mean is taken from.
     Returns:
-      Marginal and conditional R2.
+      Marginal and conditional R2. Of draws from a posterior distribution a `DrawnR2`: their posterior means,
+      with `to_frame(level)` for medians and quantiles.
     Raises:
       ModelError: as `variances`.
     References:
@@ -104,9 +129,16 @@ def r2(
       >>> [round(part, 3) for part in r2(fit)]
       [0.279, 0.799]
     """
-    parts = variances(fit, observation=observation, mean=mean, null=null)
+    if fit.draws is not None:
+        each = _at_draws(fit, observation, mean, null)
+        return DrawnR2.of(np.array([_shares(parts) for parts in each]))
+    return R2(*_shares(variances(fit, observation=observation, mean=mean, null=null)))
+
+
+def _shares(parts: Variances) -> tuple[float, float]:
+    """Marginal and conditional R2."""
     total = parts.fixed + parts.random + parts.residual
-    return R2(parts.fixed / total, (parts.fixed + parts.random) / total)
+    return parts.fixed / total, (parts.fixed + parts.random) / total
 
 
 @_takes_observation
@@ -126,22 +158,44 @@ def icc(
       null: a fit without predictors that the mean is taken from.
     Returns:
       frame: a row for each grouping factor and, last, "all": group; adjusted, of the variance that the fixed
-        effects leave; unadjusted, of the whole variance.
+        effects leave; unadjusted, of the whole variance. Of draws from a posterior distribution the means of
+        both, and the quantiles that 95 % of the draws lie between: adjusted_low, adjusted_high, ...
     Raises:
       ModelError: as `variances`.
     References:
       Nakagawa, Johnson, Schielzeth (2017), J. R. Soc. Interface 14, 20170213, section 2.
     """
-    parts = variances(fit, observation=observation, mean=mean, null=null)
+    if fit.draws is None:
+        parts = variances(fit, observation=observation, mean=mean, null=null)
+        return pd.DataFrame({"group": [*parts.groups, "all"], **_ratios(parts)})
+    every = _at_draws(fit, observation, mean, null)
+    found: dict[str, Any] = {"group": [*every[0].groups, "all"]}
+    for name in ("adjusted", "unadjusted"):
+        each = np.array([_ratios(parts)[name] for parts in every])
+        low, high = np.quantile(each, (0.025, 0.975), axis=0)
+        found |= {name: each.mean(axis=0), f"{name}_low": low, f"{name}_high": high}
+    return pd.DataFrame(found)
+
+
+def _ratios(parts: Variances) -> dict[str, Floats]:
+    """The shares of each group and of all."""
     rest = parts.random + parts.residual
     shares = np.array([*parts.groups.values(), parts.random])
-    ratios = {"adjusted": shares / rest, "unadjusted": shares / (rest + parts.fixed)}
-    return pd.DataFrame({"group": [*parts.groups, "all"], **ratios})
+    return {"adjusted": shares / rest, "unadjusted": shares / (rest + parts.fixed)}
+
+
+def _at_draws(
+    fit: FittedModel, observation: str, mean: float | None, null: FittedModel | None
+) -> list[Variances]:
+    """The parts of the variance at one draw of the parameters and effects after the other."""
+    return [
+        variances(one, observation=observation, mean=mean, null=null)
+        for one in at_draws(fit, OF_MEANS)
+    ]
 
 
 @_takes_observation
 @of_observations
-@not_of_draws("R2 and ICC")
 def variances(
     fit: FittedModel,
     *,
@@ -171,7 +225,7 @@ def variances(
       null: a fit without predictors: the mean is then exp(b + t / 2) for log links, with its intercept b and
         random variance t, and the inverse link of b for the others. It has one formula.
     Returns:
-      The parts.
+      The parts; of draws from a posterior distribution their posterior means.
     Raises:
       ModelError: for an option that is not one of these or does not go with the family; for categories without
         an order, and zero-inflated and hurdle models with several predictors.
@@ -180,6 +234,8 @@ def variances(
       observation-level variance of which this is the mean.
     """
     _check_shares(fit)
+    if fit.draws is not None:
+        return _mean_of(_at_draws(fit, observation, mean, null))
     design = fit.model.design
     of_first = np.equal(design.column_predictors, 0)
     of_fixed = design.X @ np.where(of_first, fit.params.beta, 0.0)
@@ -208,6 +264,17 @@ def variances(
     )
     fixed = float(np.var(of_fixed, ddof=1)) if len(of_fixed) > 1 else 0.0
     return Variances(fixed, groups, residual + own_rows)
+
+
+def _mean_of(every: list[Variances]) -> Variances:
+    """The mean of each part."""
+    groups = {
+        name: float(np.mean([parts.groups[name] for parts in every])) for name in every[0].groups
+    }
+    fixed, residual = (
+        float(np.mean([getattr(parts, name) for parts in every])) for name in ("fixed", "residual")
+    )
+    return Variances(fixed, groups, residual)
 
 
 def _check_shares(fit: FittedModel) -> None:
