@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,3 +18,13 @@ Places: TypeAlias = NDArray[np.int64]
 Codes: TypeAlias = NDArray[np.int32]
 # Of TensorFlow, which has no types.
 Tensor: TypeAlias = Any
+
+
+def as_rows(arrays: Floats) -> Floats:
+    """(t, ...) arrays as rows (t, m); of none as well, of which numpy does not tell how long they are.
+
+    Example:
+      >>> as_rows(np.zeros((0, 2, 3))).shape
+      (0, 6)
+    """
+    return arrays.reshape(len(arrays), math.prod(arrays.shape[1:]))

@@ -13,7 +13,7 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.lambdas import scale_both, scaled_schur
-from lmeformula.arrays import Floats
+from lmeformula.arrays import Floats, as_rows
 
 # Beyond so many numbers sums over levels of all products of two elements are not formed.
 MOST_NUMBERS = 2**20
@@ -173,7 +173,9 @@ def complement(factor: Factored) -> Complement:
 def _level_products(left: Floats, right: Floats, change: Floats) -> Floats:
     """(t, t) sum over the levels of tr(S_i left S_j right)."""
     if left.shape[-1] ** 4 > MOST_NUMBERS:
-        turned = (change @ right[:, None]).transpose(1, 0, 3, 2).reshape(len(change), -1)
+        turned = as_rows((change @ right[:, None]).transpose(1, 0, 3, 2))
+        if not len(change):
+            return np.zeros((0, 0))
         return np.array([turned @ (each @ left).ravel() for each in change])
     tensor = np.einsum("lbc,lda->abcd", left, right, optimize=True)
     return np.asarray(np.einsum("sab,abcd,tcd->st", change, tensor, change, optimize=True))

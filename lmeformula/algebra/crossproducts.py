@@ -235,7 +235,7 @@ def covariance_directions(plan: Layout, w: Floats, changes: tuple[Floats, ...]) 
     start = 0
     for j, (change, part) in enumerate(zip(changes, plan.split(w), strict=True)):
         stop = start + len(change)
-        found[start:stop, plan.place(j)] = (part @ change).reshape(len(change), -1)
+        found[start:stop, plan.place(j)] = (part @ change).reshape(len(change), part.size)
         start = stop
     return found.T
 

@@ -16,7 +16,7 @@ from lmeformula.algebra.incidence import FULL, Incidence
 from lmeformula.algebra.inverse import Met, covariances
 from lmeformula.algebra.lambdas import times_rest, triangular_solved
 from lmeformula.algebra.paired_bend import paired_traces
-from lmeformula.arrays import Floats
+from lmeformula.arrays import Floats, as_rows
 
 # Most multiplications of all directions: beyond, a gradient or two more cost less.
 MOST_WORK = 30_000_000
@@ -65,7 +65,7 @@ def determinant_bend(
     plan, lambdas = factor.plan, factor.lambdas
     found = 0.5 * _trace_products(factor, cells, np.column_stack([weights, moved]), changes)
     # tr(M^-1 M_jk): of both Lambdas, and of one with the weights.
-    flat = [change.reshape(len(change), -1) for change in changes]
+    flat = [as_rows(change) for change in changes]
     values = [plan.values(j) for j in range(len(plan.sizes))]
     for i, j, block in met:
         products = row_products(weights[:, None] * values[i], values[j]).T @ block.reshape(

@@ -15,7 +15,7 @@ from lmeformula.algebra.incidence import Incidence
 from lmeformula.algebra.lambdas import scalar_factors, times_rest
 from lmeformula.algebra.pairs import PairPattern
 from lmeformula.algebra.sparse_patterns import with_elements
-from lmeformula.arrays import Floats
+from lmeformula.arrays import Floats, as_rows
 
 
 def paired_traces(
@@ -67,7 +67,7 @@ def paired_traces(
 
 
 def _products(parts: Floats) -> Floats:
-    flat = parts.reshape(len(parts), -1)
+    flat = as_rows(parts)
     return np.asarray(flat @ flat.T)
 
 

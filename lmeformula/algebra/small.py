@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.precision import Columns, OuterTraces
-from lmeformula.arrays import Floats, Places
+from lmeformula.arrays import Floats, Places, as_rows
 
 # Most effects for which the dense products are faster than the blocks.
 MOST_EFFECTS = 100
@@ -171,5 +171,4 @@ def trace_products(plan: Layout, outer: Floats, changes: tuple[Floats, ...]) -> 
         part[:, :, plan.place(j)] = (columns @ change).reshape(len(change), q, levels * k)
         parts.append(part)
     every = np.concatenate(parts)
-    t = len(every)
-    return np.asarray(every.reshape(t, -1) @ every.transpose(0, 2, 1).reshape(t, -1).T)
+    return np.asarray(as_rows(every) @ as_rows(every.transpose(0, 2, 1)).T)

@@ -43,6 +43,9 @@ class Diagonal:
     def __init__(self, *, homogeneous: bool) -> None:
         self.homogeneous = homogeneous
 
+    def rank(self, k: int) -> int:
+        return k
+
     def num_params(self, k: int) -> int:
         return 1 if self.homogeneous else k
 

@@ -57,6 +57,9 @@ class DirectSum:
         own = self.structure.matrix_latex(label, k // self.count)
         return own + rf" \text{{ in each of }} {self.count} \text{{ blocks}}"
 
+    def rank(self, k: int) -> int:
+        return self.count * self.structure.rank(k // self.count)
+
     def num_params(self, k: int) -> int:
         return self.count * self.structure.num_params(k // self.count)
 

@@ -15,6 +15,7 @@ from scipy.linalg import lapack
 
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.covariance.chart import SMALLEST, Chart, Escape, LinearChart
+from lmeformula.covariance.known import FixedChart
 from lmeformula.covariance.structure import Structure
 
 
@@ -55,8 +56,11 @@ class _LessResidual:
 
     def chart(self, scale: Floats) -> Chart:
         inner = self.structure.chart(scale)
+        if isinstance(inner, FixedChart):
+            return FixedChart(_less(inner.root, self.variance))
         # What is linear is closed under it: variances that are each their own, or all one.
-        return inner if isinstance(inner, LinearChart) else _Chart(inner)
+        is_closed = isinstance(inner, LinearChart) and self.structure.correlations != "known"
+        return inner if is_closed else _Chart(inner)
 
 
 class _Chart:

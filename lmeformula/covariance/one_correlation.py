@@ -65,6 +65,9 @@ class OneCorrelation:
     def matrix_latex(self, label: str, k: int) -> str:
         return self.pattern.matrix_latex(label, k)
 
+    def rank(self, k: int) -> int:
+        return k
+
     def num_params(self, k: int) -> int:
         return self.num_sds(k) + (k > 1)
 

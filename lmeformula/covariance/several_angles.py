@@ -32,6 +32,9 @@ class SeveralAngles:
     def __init__(self, angles: Angles, *, homogeneous: bool) -> None:
         self.angles, self.homogeneous = angles, homogeneous
 
+    def rank(self, k: int) -> int:
+        return k
+
     def num_params(self, k: int) -> int:
         return self.num_sds(k) + (len(self.angles.uncorrelated(k)) if k > 1 else 0)
 

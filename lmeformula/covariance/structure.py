@@ -11,8 +11,9 @@ from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.covariance.chart import Chart
 
 # Of the coefficients of a term: none, one between them all, two parameters for all, one for each number of
-# steps, or for each pair; or several blocks of them with correlations of their own.
-Correlations = Literal["none", "one", "two", "lags", "each", "blocks"]
+# steps, or for each pair; or several blocks of them with correlations of their own; or what is known, and
+# loadings on a few factors.
+Correlations = Literal["none", "one", "two", "lags", "each", "blocks", "known", "factors"]
 
 # Of an element of a matrix, roundings that its factor's pivots are built of.
 ROUNDING = 8.0 * np.finfo(float).eps
@@ -52,6 +53,9 @@ class Structure(Protocol):
     def matrix_latex(self, label: str, k: int) -> str:
         """The same in LaTeX, for the term's label in LaTeX."""
 
+    def rank(self, k: int) -> int:
+        """The rank of its covariances inside their bounds."""
+
     def num_params(self, k: int) -> int:
         """Length of theta."""
 
@@ -82,7 +86,7 @@ class Structure(Protocol):
         """Derivative of `to_report`, square."""
 
     def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
-        """What each element of `to_report` is: "sd" or "cor", and of which columns; "" of all."""
+        """What each element of `to_report` is: "sd", "cor" or "loading", and of which columns; "" of all."""
 
     def elements(self, k: int) -> Floats | None:
         """(e, k, k) matrices whose combinations its covariances are; None where they are more, or fewer."""

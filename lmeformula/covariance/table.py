@@ -11,6 +11,8 @@ from lmeformula.covariance.compound_symmetry import CompoundSymmetry
 from lmeformula.covariance.decaying import Decaying, Ranged
 from lmeformula.covariance.diagonal import Diagonal
 from lmeformula.covariance.direct_sum import DirectSum
+from lmeformula.covariance.known import Known
+from lmeformula.covariance.loadings import Loadings
 from lmeformula.covariance.matern import Matern
 from lmeformula.covariance.one_correlation import OneCorrelation
 from lmeformula.covariance.structure import Structure
@@ -56,6 +58,14 @@ class Written(Protocol):
         """(k, dimensions) of its coefficients, where they have some."""
 
     @property
+    def rank(self) -> int:
+        """How many factors they are made of, where that is said; else 0."""
+
+    @property
+    def between(self) -> Floats | None:
+        """(k, k) known covariance between them, up to its scale; None where there is none."""
+
+    @property
     def parts(self) -> int:
         """How many groups of coefficients have a covariance of their own."""
 
@@ -63,7 +73,11 @@ class Written(Protocol):
 def structure_of(term: Written) -> Structure:
     """The structure of a term's covariance; of Student's t, of its scale matrix."""
     each: Structure
-    if term.positions is None:
+    if term.rank:
+        each = Loadings(term.rank)
+    elif term.between is not None:
+        each = Known(term.between, is_scaled=term.covariance == "propto")
+    elif term.positions is None:
         each = STRUCTURES[(term.covariance, term.homogeneous)]
     elif term.covariance == "mat":
         each = Matern(term.positions, homogeneous=term.homogeneous)

@@ -59,6 +59,9 @@ class Unstructured:
     def matrix_latex(self, label: str, k: int) -> str:
         return rf"R \text{{ the }} {k} \times {k} \text{{ correlation matrix}}"
 
+    def rank(self, k: int) -> int:
+        return k
+
     def num_params(self, k: int) -> int:
         return k * (k + 1) // 2
 

@@ -9,8 +9,7 @@ from lmeformula.design.shards import shards_of
 from lmeformula.design.side_by_side import places_of
 from lmeformula.errors import FormulaDataError, ModelError, placed
 from lmeformula.formula.ir import Span
-from lmeformula.formula.kinds import KINDS
-from lmeformula.formula.reserved import OTHERS, RESERVED_FUNCTIONS
+from lmeformula.formula.reserved import RESERVED_FUNCTIONS
 from lmeformula.rows.parts import Part
 
 # What to write instead of calls around grouping factors.
@@ -51,7 +50,8 @@ def check_design(design: Design) -> None:
             # Of one field positions tell a variance.
             if term.role == "population":
                 continue
-            if len(term.levels) < 2 and (term.positions is None or len(term.positions) < 2):
+            of_columns = term.positions if term.between is None else term.between
+            if len(term.levels) < 2 and (of_columns is None or len(of_columns) < 2):
                 raise FormulaDataError(
                     f"the grouping factor '{term.group}' has only one level, {term.levels[0]!r}",
                     hint="A variance over levels needs several of them: leave the term out.",
@@ -69,14 +69,6 @@ def _check_supported(design: Design) -> None:
             _find(text, name),
             RESERVED_FUNCTIONS.get(name, _GROUPS.get(name, "Leave it out.")),
         )
-    for term, place in zip(design.terms, places_of(design), strict=True):
-        if term.covariance not in KINDS:
-            raise ModelError(
-                f"the covariance structure {term.covariance}() cannot be fitted yet",
-                "E_UNSUPPORTED_EXTENSION",
-                *place,
-                OTHERS.get(term.covariance, f"Choose one of {', '.join(KINDS)}."),
-            )
 
 
 def _find(text: str, name: str) -> Span | None:

@@ -51,6 +51,9 @@ class TermBlock:
       parts: how many groups of columns, one after another, have a covariance of their own each: one for each
         level of a in gr(g, by = a).
       positions: (k, dimensions) of the coefficients of a structure over them; None of others.
+      rank: how many factors the coefficients are made of; 0 where that is not said.
+      known: the matrix that their covariance is, or is a multiple of, as it was given; None of others.
+      between: (k, k) its elements that are theirs.
       part_of: (l,) int32 which of these a level of the factor has; None where there is one.
       relation: the known covariance between the levels; None where they are independent.
       shares: (n, s) what the effects of a row's members count for; None where a row has one level.
@@ -72,6 +75,9 @@ class TermBlock:
     predictors: tuple[int, ...] = ()
     parts: int = 1
     positions: Floats | None = field(default=None, repr=False)
+    rank: int = 0
+    known: Relation | None = None
+    between: Floats | None = field(default=None, repr=False)
     part_of: Codes | None = field(default=None, repr=False)
     relation: Relation | None = None
     shares: Floats | None = field(default=None, repr=False)

@@ -20,6 +20,7 @@ from lmeformula.design.matrix import model_matrix
 from lmeformula.design.members import shares_of
 from lmeformula.design.parts import by_parts
 from lmeformula.design.positions import at_positions
+from lmeformula.design.related import between_columns
 from lmeformula.design.relation import Relation
 from lmeformula.design.values import Categories, Column, Logicals
 from lmeformula.design.warn import warn
@@ -64,12 +65,12 @@ def term_blocks(
     seen: Counter[str] = Counter()
     for number, linked in enumerate(linked_terms(terms)):
         term = linked[0]
-        kind = KINDS.get(term.covariance.kind)
-        if kind is not None and kind.is_over_time:
+        kind = KINDS[term.covariance.kind]
+        if kind.is_of_levels:
             _check_levels(term, variables)
         build = builder_of(term)
         positions: Floats | None = None
-        if kind is not None and kind.has_positions:
+        if kind.has_positions:
             positions = None if fitted is None else fitted[number].positions
             matrix, positions = at_positions(term, variables, positions)
             parts = [matrix]
@@ -78,10 +79,17 @@ def term_blocks(
                 columns_of(t.columns, variables, num_rows, build=build, known=known) for t in linked
             ]
         _check_distinct(linked, [part.names for part in parts])
+        columns = tuple(name for part in parts for name in part.names)
+        known_between = (
+            (fitted[number].known, fitted[number].between)
+            if fitted is not None
+            else _known(term, columns, relations)
+        )
+        _check_rank(term, columns)
         grouping, index = groups[term.group.key]
         block = TermBlock(
             name=unique_name(term.group.label, seen, taken),
-            columns=tuple(name for part in parts for name in part.names),
+            columns=columns,
             values=parts[0].values
             if len(parts) == 1
             else np.column_stack([part.values for part in parts]),
@@ -95,6 +103,9 @@ def term_blocks(
             block=term.block,
             prior=PRIORS[term.group.distribution],
             positions=positions,
+            rank=term.covariance.rank,
+            known=known_between[0],
+            between=known_between[1],
             relation=relations.get(term.group.cov) if fitted is None else fitted[number].relation,
         )
         if term.group.by:
@@ -105,8 +116,7 @@ def term_blocks(
 
 def builder_of(term: RandomTerm) -> Builder:
     """How the columns before a term's bar are coded."""
-    kind = KINDS.get(term.covariance.kind)
-    by_margins = kind is None or kind.is_coded_by_margins
+    by_margins = KINDS[term.covariance.kind].is_coded_by_margins
     return model_matrix_by_margins if by_margins else model_matrix
 
 
@@ -195,9 +205,42 @@ def _check_levels(term: RandomTerm, variables: Mapping[Expression, Column]) -> N
         and len(parts[0].variables) == 1
         and _is_factor(variables[parts[0].variables[0]])
     )
-    if not one_factor:
+    if one_factor:
+        return
+    matrix = term.covariance.matrix
+    what = f"which '{matrix}' has" if matrix else "which are its times"
+    inside = f"0 + factor({'a' if matrix else 'time'}) | {term.group.label}"
+    raise FormulaDataError(
+        f"{name}() needs the levels of one factor, {what}, and no intercept",
+        span=term.span,
+        hint=f"Write {name}({inside}{', ' + matrix if matrix else ''}).",
+    )
+
+
+def _known(
+    term: RandomTerm, columns: tuple[str, ...], relations: Mapping[str, Relation]
+) -> tuple[Relation | None, Floats | None]:
+    """The matrix that a term's covariance is, as it was given and between its columns; None of others."""
+    name = term.covariance.kind
+    if not KINDS[name].takes_matrix:
+        return None, None
+    if not term.covariance.matrix:
         raise FormulaDataError(
-            f"{name}() needs the levels of one factor, which are its times, and no intercept",
+            f"{name}() needs the name of a matrix after the term",
             span=term.span,
-            hint=f"Write {name}(0 + factor(time) | {term.group.label}).",
+            hint=f"Write {name}(0 + a | {term.group.label}, A), and covariances="
+            '{"A": ...} beside the formula.',
+        )
+    known = relations[term.covariance.matrix]
+    return known, between_columns(term, columns, known)
+
+
+def _check_rank(term: RandomTerm, columns: tuple[str, ...]) -> None:
+    rank, k = term.covariance.rank, len(columns)
+    if rank and rank >= k:
+        raise FormulaDataError(
+            f"rr(..., d = {rank}) has {rank} factors for {k} column{'s' * (k > 1)}, {', '.join(columns[:4])}"
+            + (", ..." if k > 4 else ""),
+            span=term.span,
+            hint="It has fewer factors than columns. All covariances of a few columns has us(0 + a | g).",
         )

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lmeformula.arrays import Ints
+import numpy as np
+
+from lmeformula.arrays import Floats, Ints
 from lmeformula.design.design import Design
 from lmeformula.design.grouping import Grouping
+from lmeformula.design.labels import label
 from lmeformula.design.relation import Relation, relation
 from lmeformula.design.values import Categories, drop_unused, listed, recode
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.formula import Formula
-from lmeformula.formula.ir import GroupingFactor, Span
-from lmeformula.formula.kinds import KINDS
+from lmeformula.formula.ir import GroupingFactor, RandomTerm, Span
 from lmeformula.formula.several_formulas import formulas_of
 
 
 def covariances_of(formula: Formula) -> dict[str, Span | None]:
     """The names of known covariances that a formula uses, each with its place there."""
-    return {
-        term.group.cov: term.group.span if not number else None
-        for number, (_, part) in enumerate(formulas_of(formula))
-        for term in part.random
-        if term.group.cov
-    }
+    found: dict[str, Span | None] = {}
+    for number, (_, part) in enumerate(formulas_of(formula)):
+        for term in part.random:
+            for name, span in (
+                (term.group.cov, term.group.span),
+                (term.covariance.matrix, term.span),
+            ):
+                if name:
+                    found.setdefault(name, None if number else span)
+    return found
 
 
 def read_covariances(
@@ -44,7 +50,8 @@ def read_covariances(
             used = ", ".join(map(repr, wanted)) or "none"
             raise FormulaDataError(
                 f"covariances has {name!r}, which the formula does not use",
-                hint=f"Write (1 | gr(g, cov = {name})). The formula uses: {used}.",
+                hint=f"Write (1 | gr(g, cov = {name})), or propto(0 + a | g, {name}). The formula uses: "
+                f"{used}.",
             )
     found = {}
     for name, place in wanted.items():
@@ -62,16 +69,17 @@ def read_covariances(
 def has_reserved(formula: Formula) -> bool:
     """Whether a formula has random-effects terms that cannot be fitted."""
     return any(
-        term.group.reserved is not None or term.covariance.kind not in KINDS
-        for _, part in formulas_of(formula)
-        for term in part.random
+        term.group.reserved is not None for _, part in formulas_of(formula) for term in part.random
     )
 
 
 def relations_of(design: Design, formula: Formula | None = None) -> dict[str, Relation]:
     """The known covariances of a design by name; those that a formula uses, where one is given."""
     found = {
-        term.relation.name: term.relation for term in design.terms if term.relation is not None
+        one.name: one
+        for term in design.terms
+        for one in (term.relation, term.known)
+        if one is not None
     }
     if formula is None:
         return found
@@ -96,6 +104,37 @@ def group_related(factor: Categories, known: Relation, span: Span | None) -> tup
             hint=f"Its {len(known.levels):,} levels are {listed(known.levels, 5)}; they are matched by name.",
         )
     return Grouping((known.levels,), (), known.levels), codes
+
+
+def between_columns(term: RandomTerm, columns: Sequence[str], known: Relation) -> Floats:
+    """(k, k) what a known matrix has between the columns of a term, each of a level of one factor.
+
+    Args:
+      term: as written.
+      columns: their names, such as "a[u]".
+      known: the matrix; it may have other levels besides.
+    Raises:
+      FormulaDataError: if it lacks some, or those that it has do not vary.
+    """
+    (variable,) = term.columns.variables
+    start = len(label(variable)) + 1
+    levels = tuple(column[start:-1] for column in columns)
+    places = {name: place for place, name in enumerate(known.levels)}
+    lacking = tuple(name for name in levels if name not in places)
+    if lacking:
+        raise FormulaDataError(
+            f"the covariance '{known.name}' lacks {len(lacking):,} of the {len(levels):,} levels of "
+            f"'{label(variable)}' in the data: {listed(lacking, 5)}",
+            span=term.span,
+            hint=f"Its {len(known.levels):,} levels are {listed(known.levels, 5)}; they are matched by name.",
+        )
+    found = known.among(np.array([places[name] for name in levels], int))
+    if not (np.diag(found) > 0.0).any():
+        raise FormulaDataError(
+            f"the covariance '{known.name}' has no variance for any level of '{label(variable)}' in the data",
+            span=term.span,
+        )
+    return found
 
 
 def refused_levels(group: GroupingFactor, unknown: tuple[str, ...]) -> FormulaDataError:

@@ -109,6 +109,13 @@ class Relation:
             found[places] = np.square(self._inward(columns)).sum(axis=0)
         return found
 
+    def among(self, places: Ints) -> Floats:
+        """(k, k) the covariances between those levels."""
+        chosen = np.zeros((len(self.levels), len(places)))
+        chosen[places, np.arange(len(places))] = 1.0
+        found = self.outward(self.inward(chosen))[places]
+        return np.asarray(0.5 * (found + found.T))
+
     def dense_root(self) -> Floats:
         """(l, l) B as a matrix."""
         return self.root if self.root is not None else self._outward(np.eye(len(self.levels)))

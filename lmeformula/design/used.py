@@ -67,7 +67,6 @@ def _mentioned(formula: Formula) -> Iterator[str]:
     others: list[Expression] = list(expressions(formula))
     for term in formula.random:
         others += [] if term.group.reserved is None else [term.group.reserved]
-        others += [option.value for option in term.covariance.options]
     yield from (column.name for expression in others for column in data_columns(expression))
     yield from grouping_columns(formula)
 

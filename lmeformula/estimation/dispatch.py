@@ -115,7 +115,13 @@ def estimate(
             "covariance, and of mm(g, h)",
             hint='Use method="laplace"; a Gaussian model is fitted exactly.',
         )
-    solver = "direct" if is_student or model.priors else choose_solver(model, method, solver)
+    is_direct = is_student or bool(model.priors) or model.space.has_known_scale
+    if model.space.has_known_scale and solver == "iterative":
+        raise ModelError(
+            "a model with a known covariance, equalto(), beside a residual is fitted by the direct solver",
+            hint="Leave solver out.",
+        )
+    solver = "direct" if is_direct else choose_solver(model, method, solver)
     if solver == "iterative" and is_gaussian and method == "mcem":
         raise ModelError(
             f"the iterative solver does not fit {model.family.name} models by {method}",

@@ -24,4 +24,9 @@ def estimate_exact(
     """Maximise the likelihood, or the restricted one, of a Gaussian model; see `estimate_with_residual`."""
     if model.space.has_no_residual:
         return estimate_without_residual(model, reml, data=data, start=start)
+    if model.space.has_known_scale:
+        # Neither sigma nor covariances relative to it have a best value in closed form.
+        from lmeformula.estimation.posterior_mode import estimate_exactly
+
+        return estimate_exactly(model, reml, seed, Options() if options is None else options)
     return estimate_with_residual(model, reml, solver, seed, options, data=data, start=start)

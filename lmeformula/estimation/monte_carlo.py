@@ -170,7 +170,7 @@ def run_mcem(
         loglik=loglik,
         outcome=solution.outcome,
         certificate=certify(at, lambda at: end.witness(at, facts)),
-        singular=held or any_singular(space.factors(psi), of.roots(psi)),
+        singular=held or any_singular(space, space.factors(psi), of.roots(psi)),
         seconds=Seconds(
             design=0.0,
             compile=before.wait + ran.compile,

@@ -24,6 +24,8 @@ def refuse(model: Model, reml: bool, solver: str, method: str = "nuts") -> None:
         what = "effects by Student's t distribution"
     elif model.design.shards is not None:
         what = "models over the workers of a cluster"
+    elif any(t.structure.correlations in ("known", "factors") for t in model.space.terms):
+        what = "covariances that are known or of a few factors, propto(), equalto() and rr()"
     elif any(term.meets for term in model.design.terms):
         what = "effects of levels that are related or share rows"
     elif model.space.own.size and model.space.own.scale.bijector() is None:

@@ -32,6 +32,8 @@ def reported(space: ParamSpace, beta: Floats, covariances: Floats, own: Floats) 
 def _of_term(structure: Structure, covariances: Floats) -> Floats:
     """(m, t) standard deviations and correlations of covariances (m, k, k) that are linear in their factors."""
     k = covariances.shape[1]
+    if structure.correlations == "known":
+        return np.array([structure.to_report(structure.to_free(one), k) for one in covariances])
     sds = np.sqrt(np.einsum("maa->ma", covariances))
     if structure.correlations == "none":
         return np.asarray(sds[:, : structure.num_sds(k)])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from lmeformula.formula import ir
 from lmeformula.formula.expression import has_bar
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.reserved import STRUCTURES
 from lmeformula.formula.written import Bar
+
+# More factors than this nobody means.
+MOST_FACTORS = 100
 
 
 def is_random(node: ir.Expression) -> bool:
@@ -30,30 +34,52 @@ def read_bar(node: ir.Expression, report: Report) -> list[Bar]:
     """
     inner = ir.bare(node)
     if not isinstance(inner, ir.Call):
-        return read_sides(inner, "", None, (), node.span, report)
+        return read_sides(inner, Bar(inner, inner, False, "", "", None, span=node.span), report)
     name, (first, *others) = inner.function, inner.arguments
-    structure = STRUCTURES[name]
-
-    def refuse(argument: ir.Argument, cure: str) -> None:
-        report.error("structure_argument", argument.value.span, function=name, cure=cure)
-
     if not has_bar(first) or first.name:
-        refuse(first, f"The random-effects term comes first: {name}(x | g)")
+        refuse(name, first, f"The random-effects term comes first: {name}(x | g)", report)
         return []
-    if not structure.is_fitted:
-        return read_sides(ir.bare(first.value), name, None, tuple(others), node.span, report)
-    homogeneous: bool | None = None
     mistakes = len(report.errors)
-    for argument in others:
-        if structure.takes_hom and argument.name == "hom" and is_choice(argument.value):
-            homogeneous = argument.value == ir.Constant(True)
-        elif structure.takes_hom:
-            refuse(argument, "Its only argument is hom = TRUE or hom = FALSE.")
-        else:
-            refuse(argument, "It takes no argument but the term itself.")
+    empty = Bar(inner, inner, False, "", name, None, span=node.span)
+    bar = with_arguments(empty, others, report)
     if len(report.errors) > mistakes:
         return []
-    return read_sides(ir.bare(first.value), name, homogeneous, (), node.span, report)
+    return read_sides(ir.bare(first.value), bar, report)
+
+
+def refuse(name: str, argument: ir.Argument, cure: str, report: Report) -> None:
+    """Note an argument that a structure does not take."""
+    report.error("structure_argument", argument.value.span, function=name, cure=cure)
+
+
+def with_arguments(bar: Bar, others: Sequence[ir.Argument], report: Report) -> Bar:
+    """Read what follows the term in a structure's parentheses; notes what does not belong there."""
+    name, structure = bar.structure, STRUCTURES[bar.structure]
+    if structure.takes_matrix:
+        match others:
+            case [ir.Argument(ir.Column(matrix) | ir.Text(matrix), "")]:
+                return replace(bar, matrix=matrix)
+        wrong = [each for each in others if not isinstance(each.value, ir.Column | ir.Text)]
+        for argument in (wrong or others)[-1:]:
+            cure = f'Write {name}(0 + a | g, A), and covariances={{"A": ...}} beside the formula.'
+            refuse(name, argument, cure, report)
+        return bar
+    for argument in others:
+        if structure.takes_hom and argument.name == "hom" and is_choice(argument.value):
+            bar = replace(bar, homogeneous=argument.value == ir.Constant(True))
+        elif structure.takes_hom:
+            refuse(name, argument, "Its only argument is hom = TRUE or hom = FALSE.", report)
+        elif structure.takes_rank and argument.name in ("", "d") and not bar.rank:
+            rank = argument.value.value if isinstance(argument.value, ir.Number) else 0
+            if rank == int(rank) and 0 < rank <= MOST_FACTORS:
+                bar = replace(bar, rank=int(rank))
+            else:
+                refuse(name, argument, "Its number of factors is whole: d = 2.", report)
+        elif structure.takes_rank:
+            refuse(name, argument, "Its only argument is the number of factors: d = 2.", report)
+        else:
+            refuse(name, argument, "It takes no argument but the term itself.", report)
+    return bar
 
 
 def is_choice(node: ir.Expression) -> bool:
@@ -61,21 +87,21 @@ def is_choice(node: ir.Expression) -> bool:
     return isinstance(node, ir.Constant) and isinstance(node.value, bool)
 
 
-def read_sides(
-    node: ir.Expression,
-    structure: str,
-    homogeneous: bool | None,
-    options: tuple[ir.Argument, ...],
-    span: ir.Span | None,
-    report: Report,
-) -> list[Bar]:
-    """Read what stands left and right of the bar, and the label between two bars."""
+def read_sides(node: ir.Expression, bar: Bar, report: Report) -> list[Bar]:
+    """Read what stands left and right of the bar, and the label between two bars.
+
+    Args:
+      node: what is in the parentheses.
+      bar: what is known of the term besides.
+      report: collects mistakes.
+    """
     assert ir.is_bar(node)
     first, *others = node.chain()
     left, group = first.operands[0], node.operands[1]
     operators = [step.operator for step in (first, *others)]
     label = first.operands[1] if operators == ["|", "|"] else None
-    nested = next((bar for side in (left, group) for bar in bars_within(side)), None)
+    structure = bar.structure
+    nested = next((each for side in (left, group) for each in bars_within(side)), None)
     if nested is not None:
         report.error("nested_bar", nested.span)
         return []
@@ -90,8 +116,8 @@ def read_sides(
         report.error("structure_label", label.span)
         return []
     text = "" if label is None else label.name if isinstance(label, ir.Column) else "."
-    structure = structure or "us"
-    return [Bar(left, group, is_double, text, structure, homogeneous, options, span)]
+    whole = replace(bar, left=left, group=group, is_double=is_double, label=text)
+    return [replace(whole, structure=structure or "us")]
 
 
 def bars_within(node: ir.Expression) -> Iterator[ir.Expression]:

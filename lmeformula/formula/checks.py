@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lmeformula.formula import ir
+from lmeformula.formula.kinds import KINDS
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import expression_text, group_text, name_text, term_text
 from lmeformula.formula.smooths import is_smooth, read_smooth
@@ -80,19 +81,22 @@ def check_dot(
 
 def check_random_terms(formula: ir.FormulaRecord, report: Report) -> None:
     """Warn of variance components that cannot be told apart."""
-    seen: dict[tuple[frozenset[str], str], str] = {}
+    seen: set[tuple[frozenset[str], str, str]] = set()
     spelling: dict[frozenset[str], str] = {}
     for random in formula.random:
         factor, group = frozenset(random.group.key), group_text(random.group)
         known = spelling.setdefault(factor, group)
         if known != group and not random.block:
             report.warn("aliased_group", random.span, first=known, second=group)
+        # Beside a few factors, or what is known, there may be variances of each column's own.
+        kind = KINDS[random.covariance.kind]
+        beside = kind.name if kind.takes_rank or kind.takes_matrix else ""
         columns = ["the intercept"] if random.columns.intercept else []
         columns += map(term_text, random.columns.terms)
         for column in columns:
-            if (factor, column) in seen:
+            if (factor, column, beside) in seen:
                 report.warn("duplicate_random", random.span, name=column, group=known)
-            seen[factor, column] = group
+            seen.add((factor, column, beside))
         for variable in random.columns.variables:
             if isinstance(variable, ir.Column) and variable.name in factor:
                 report.warn("same_on_both_sides", random.span, name=name_text(variable.name))

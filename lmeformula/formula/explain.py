@@ -177,12 +177,13 @@ def covariance_words(term: ir.RandomTerm) -> str:
 
 
 def _covariance_words(term: ir.RandomTerm) -> str:
-    spread = {True: ", with one variance", False: "", None: ""}[term.covariance.homogeneous]
-    kind = KINDS.get(term.covariance.kind)
-    if kind is None:
-        return f", with covariance {term.covariance.kind} (not available for fitting)"
+    covariance = term.covariance
+    spread = {True: ", with one variance", False: "", None: ""}[covariance.homogeneous]
+    kind = KINDS[covariance.kind]
     if kind.words:
-        return kind.words + spread
+        return (
+            kind.words.format(rank=covariance.rank, matrix=covariance.matrix or "a matrix") + spread
+        )
     if term.block:
         return f", correlated with the other terms labelled {term.block}"
     return ", correlated" if num_columns(term.columns) > 1 else ""
@@ -193,22 +194,21 @@ def num_columns(columns: ir.TermSum) -> int:
     return columns.intercept + len(columns.terms)
 
 
-def num_parameters(kind: str, homogeneous: bool | None, k: int) -> int | None:
+def num_parameters(kind: str, homogeneous: bool | None, k: int, rank: int = 0) -> int:
     """Count the variance parameters of a term.
 
     Args:
       kind: the covariance's kind.
       homogeneous: one variance for all coefficients.
       k: number of coefficients, >= 1.
+      rank: number of factors, of a kind that has some.
     Returns:
-      The number; None for a structure that cannot be fitted.
+      The number.
     Example:
       >>> [num_parameters(*s, 3) for s in (("us", None), ("diag", False), ("cs", True), ("ar1", True))]
       [6, 3, 2, 2]
     """
-    if kind not in KINDS:
-        return None
-    return KINDS[kind].num_params(bool(homogeneous), k)
+    return KINDS[kind].num_params(bool(homogeneous), k, rank)
 
 
 def count_words(term: ir.RandomTerm) -> str:
@@ -220,16 +220,21 @@ def count_words(term: ir.RandomTerm) -> str:
 def _count_words(term: ir.RandomTerm) -> str:
     kind, homogeneous = term.covariance.kind, term.covariance.homogeneous
     k = num_columns(term.columns)
-    count = num_parameters(kind, homogeneous, k)
-    if count is None or term.group.reserved is not None:
+    count = num_parameters(kind, homogeneous, k, term.covariance.rank)
+    if term.group.reserved is not None:
         return "not available for fitting"
-    counted = f"{count} variance parameter{'s' if count > 1 else ''}"
+    counted = f"{count or 'no'} variance parameter{'' if count == 1 else 's'}"
+    if KINDS[kind].takes_matrix:
+        return counted
     if term.group.distribution == "student":
         counted += " and the degrees of freedom"
     if term.block:
         return f"in the block {term.block}"
     if not term.columns.terms or (homogeneous and k > 1):
         return counted
+    if rank := term.covariance.rank:
+        fewer = f" - {rank * (rank - 1) // 2}" if rank > 1 else ""
+        return f"{rank if rank > 1 else ''}k{fewer} variance parameters for k columns"
     general = KINDS[kind].how_many(bool(homogeneous))
     if KINDS[kind].has_positions:
         return f"{general} variance parameters" + ("" if general.isdigit() else " for k positions")

@@ -136,5 +136,5 @@ def bar_cure(function: str) -> str:
         return f"Did you mean {similar[0]}(x | g)?"
     if function in VALUE_FUNCTIONS:
         return "Write the random-effects term outside: + (x | g)"
-    known = ", ".join(sorted(name for name in STRUCTURES if STRUCTURES[name].is_fitted))
+    known = ", ".join(sorted(STRUCTURES))
     return f"Is a '+' missing before the '('? Structures are {known}."

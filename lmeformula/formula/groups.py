@@ -62,6 +62,12 @@ def reserved_group(call: ir.Call, report: Report) -> ir.GroupingFactor:
             report.error("group_expression", call.span, cure="Write gr(g, cov = A).")
     if call.function == "mm" and (found := members_of(call, report)) is not None:
         return found
+    named = {argument.name: argument.value for argument in call.arguments if argument.name}
+    if call.function == "gr" and set(named) == {"by", "cov"} and len(call.arguments) == 3:
+        (factor,) = (argument.value for argument in call.arguments if not argument.name)
+        match factor, named["by"], named["cov"]:
+            case ir.Column(name), ir.Column(by), ir.Column(cov) | ir.Text(cov):
+                return ir.GroupingFactor((name,), by=by, cov=cov, span=call.span)
     # A named argument may stand before the factor, as in R.
     match tuple(sorted(call.arguments, key=lambda argument: bool(argument.name))):
         case (

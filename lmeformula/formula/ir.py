@@ -307,16 +307,16 @@ class Covariance:
     """The covariance of one random-effects term's coefficients.
 
     Attributes:
-      kind: "us" (unstructured), "diag", "cs" (compound symmetry), "ar1" or "toep" (Toeplitz); or a structure of
-        glmmTMB that parses but cannot be fitted, and that `lf.compile` refuses by name: "ou", "exp",
-        "gau", "rr", "propto", "equalto".
+      kind: "us" (unstructured), "diag", "cs" (compound symmetry), "ar1", ...: see `kinds.KINDS`.
       homogeneous: one variance for all coefficients; None where the kind has no such choice ("us").
-      options: further arguments of a structure that cannot be fitted, such as d = 2 of rr(x | g, d = 2).
+      rank: of rr(x | g, d = 2) how many factors there are; 0 of others.
+      matrix: of propto(0 + a | g, A) and equalto() the name of the matrix; "" of others.
     """
 
     kind: str = "us"
     homogeneous: bool | None = None
-    options: tuple[Argument, ...] = ()
+    rank: int = 0
+    matrix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

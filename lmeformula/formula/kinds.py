@@ -25,6 +25,10 @@ class Kind(NamedTuple):
       least_distances: between positions, how many that differ tell its parameters apart.
       is_coded_by_margins: whether factors before the bar are coded as in `diag`, where each column has a
         variance of its own; the span of the columns is the same.
+      takes_rank: whether a further argument, `d =`, says how many factors its coefficients are made of.
+      takes_matrix: whether a further argument names the matrix that its covariance is, or is a multiple of, and
+        its columns are the levels of one factor, which that has.
+      counts: of k columns and rank d, where parameters are no variances and correlations; None of others.
     """
 
     name: str
@@ -38,14 +42,24 @@ class Kind(NamedTuple):
     most_coordinates: int | None = None
     least_distances: int = 1
     is_coded_by_margins: bool = True
+    takes_rank: bool = False
+    takes_matrix: bool = False
+    counts: Callable[[int, int], int] | None = None
+
+    @property
+    def is_of_levels(self) -> bool:
+        """Whether its columns are the levels of one factor."""
+        return self.is_over_time or self.takes_matrix
 
     @property
     def default(self) -> bool | None:
         """Whether it is homogeneous where nothing says otherwise."""
         return self.spellings[self.name]
 
-    def num_params(self, homogeneous: bool, k: int) -> int:
+    def num_params(self, homogeneous: bool, k: int, rank: int = 0) -> int:
         """How many parameters the covariance of k coefficients has."""
+        if self.counts is not None:
+            return self.counts(k, rank)
         return (1 if homogeneous else k) + (self.num_correlations(k) if k > 1 else 0)
 
     @property
@@ -66,7 +80,20 @@ def counted(homogeneous: bool, num_correlations: int) -> str:
     return f"k + {num_correlations}" if num_correlations else "k"
 
 
+def num_loadings(k: int, rank: int) -> int:
+    """How many loadings of k coefficients on so many factors there are, of which the first have fewer.
+
+    Example:
+      >>> num_loadings(5, 2), num_loadings(1, 2)
+      (9, 1)
+    """
+    rank = min(k, rank)
+    return k * rank - rank * (rank - 1) // 2
+
+
 UNSTRUCTURED = "us"
+# Of rr(x | g): as in glmmTMB.
+USUAL_RANK = 2
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -154,6 +181,36 @@ KINDS: dict[str, Kind] = {
             lambda index: rf"M_{{\nu_{{{index}}}}}(d_{{rs}} / \lambda_{{{index}}})",
             has_positions=True,
             least_distances=2,
+        ),
+        Kind(
+            "rr",
+            {"rr": None},
+            ", combinations of {rank} factors that vary",
+            lambda k: 0,
+            lambda homogeneous: "kd - d(d - 1)/2",
+            lambda index: "",
+            takes_rank=True,
+            counts=num_loadings,
+        ),
+        Kind(
+            "propto",
+            {"propto": None},
+            ", with {matrix} times a variance for their covariance",
+            lambda k: 0,
+            lambda homogeneous: "1",
+            lambda index: "",
+            takes_matrix=True,
+            counts=lambda k, rank: 1,
+        ),
+        Kind(
+            "equalto",
+            {"equalto": None},
+            ", with {matrix} for their covariance",
+            lambda k: 0,
+            lambda homogeneous: "0",
+            lambda index: "",
+            takes_matrix=True,
+            counts=lambda k, rank: 0,
         ),
     )
 }

@@ -180,13 +180,17 @@ def covariance(structure: ir.Covariance, index: str) -> str:
       >>> print(covariance(ir.Covariance("ar1", True), "1"))
       (\\Sigma_{1})_{rs} = \\sigma_{1}^2\\,\\rho_{1}^{|r - s|}
     """
-    matrix, kind = rf"\Sigma_{{{index}}}", KINDS.get(structure.kind)
-    if kind is None:
-        # One that parses and cannot be fitted.
-        return rf"{matrix} = \operatorname{{{structure.kind}}}"
+    matrix, kind = rf"\Sigma_{{{index}}}", KINDS[structure.kind]
+    if kind.takes_rank:
+        loadings, count = rf"\Lambda_{{{index}}}", structure.rank
+        columns = rf"\quad {loadings} \text{{ with }} {count} \text{{ column{'s' * (count > 1)}}}"
+        return rf"{matrix} = {loadings} {loadings}', {columns}"
     shared, first, second, row, column = (
         rf"\sigma_{{{index}{place}}}" for place in ("", ",1", ",2", ",r", ",s")
     )
+    if kind.takes_matrix:
+        scale = "" if kind.num_params(False, 1) == 0 else rf"{shared}^2\,"
+        return rf"{matrix} = {scale}\mathbf{{{text(structure.matrix or 'A')}}}"
     variance = rf"{shared}^2" if structure.homogeneous else rf"{row}^2"
     if kind.num_correlations(2) == 0:
         every = rf"\operatorname{{diag}}({first}^2, {second}^2, \dots)"

@@ -11,6 +11,7 @@ from lmeformula.formula.checks import check_formula
 from lmeformula.formula.expression import value
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.groups import expand_groups
+from lmeformula.formula.kinds import USUAL_RANK
 from lmeformula.formula.links import check_labels
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.reserved import STRUCTURES
@@ -107,7 +108,7 @@ def freeze(model: Separated, report: Report) -> Formula:
 def random_terms(bar: Bar, report: Report) -> list[ir.RandomTerm]:
     """Freeze a random-effects term; an empty list after a mistake."""
     columns = columns_of(bar, report)
-    covariance = covariance_of(bar, report)
+    covariance = covariance_of(bar)
     if columns is None or report.errors:
         return []
     assert isinstance(bar.group, ir.GroupingFactor)
@@ -125,12 +126,13 @@ def columns_of(bar: Bar, report: Report) -> ir.TermSum | None:
     if not columns.intercept and not columns.terms:
         report.error("no_coefficient", bar.span)
         return None
-    if STRUCTURES[bar.structure].is_over_time and (
+    structure = STRUCTURES[bar.structure]
+    if (structure.is_over_time or structure.takes_matrix) and (
         columns.intercept or [len(term.variables) for term in columns.terms] != [1]
     ):
-        report.error("structure_columns", bar.left.span)
+        mistake = "structure_columns" if structure.is_over_time else "structure_levels"
+        report.error(mistake, bar.left.span, function=bar.structure)
         return None
-    structure = STRUCTURES[bar.structure]
     most = structure.most_coordinates or len(columns.terms)
     if structure.has_positions and (
         columns.intercept
@@ -150,10 +152,9 @@ def columns_of(bar: Bar, report: Report) -> ir.TermSum | None:
     return columns
 
 
-def covariance_of(bar: Bar, report: Report) -> ir.Covariance:
+def covariance_of(bar: Bar) -> ir.Covariance:
     """Return a term's covariance."""
     structure = STRUCTURES[bar.structure]
-    for option in bar.options:
-        value(option.value, report, bar.structure)
     homogeneous = structure.homogeneous if bar.homogeneous is None else bar.homogeneous
-    return ir.Covariance(structure.kind, homogeneous, bar.options)
+    rank = (bar.rank or USUAL_RANK) if structure.takes_rank else 0
+    return ir.Covariance(structure.kind, homogeneous, rank, bar.matrix)

@@ -19,7 +19,8 @@ class Structure:
       is_over_time: its columns are the levels of one factor.
       has_positions: what stands before its bar are coordinates.
       most_coordinates: how many there may be; None for any number.
-      is_fitted: False for a structure of glmmTMB that parses and is refused by `lf.compile`.
+      takes_rank: the argument `d =` is its number of factors.
+      takes_matrix: its second argument is the name of a matrix, which has its columns.
     """
 
     kind: str
@@ -28,18 +29,10 @@ class Structure:
     is_over_time: bool = False
     has_positions: bool = False
     most_coordinates: int | None = None
-    is_fitted: bool = True
+    takes_rank: bool = False
+    takes_matrix: bool = False
 
 
-# Structures of glmmTMB that are not here, and what to write instead.
-OTHERS = MappingProxyType(
-    {
-        "rr": "Of a few coefficients us(0 + v | g) has all covariances.",
-        "propto": "Of one group propto(0 + g | one, A) is (1 | gr(g, cov = A)), with "
-        'covariances={"A": ...}.',
-        "equalto": 'Write (1 | gr(g, cov = A)) with covariances={"A": ...}, whose scale is estimated.',
-    }
-)
 STRUCTURES = MappingProxyType(
     {
         name: Structure(
@@ -49,11 +42,12 @@ STRUCTURES = MappingProxyType(
             is_over_time=kind.is_over_time,
             has_positions=kind.has_positions,
             most_coordinates=kind.most_coordinates,
+            takes_rank=kind.takes_rank,
+            takes_matrix=kind.takes_matrix,
         )
         for kind in KINDS.values()
         for name, homogeneous in kind.spellings.items()
     }
-    | {name: Structure(name, is_fitted=False) for name in OTHERS}
 )
 
 # In these, "|" is the logical or of two columns.
@@ -102,11 +96,7 @@ OF_MMRM = MappingProxyType(
 )
 
 # A call of one of these without a bar is a mistake; exp(x) and cs(x) mean something else without one.
-ONLY_STRUCTURES = frozenset(
-    name
-    for name, one in STRUCTURES.items()
-    if one.is_fitted and name not in RESERVED_FUNCTIONS and name != "exp"
-)
+ONLY_STRUCTURES = frozenset(STRUCTURES) - frozenset(RESERVED_FUNCTIONS) - {"exp"}
 
 # What bambi writes around a response, and what brms allows after its bar; few of these can be fitted.
 RESERVED_BAMBI = frozenset({"censored", "truncated", "constrained"})

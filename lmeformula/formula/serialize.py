@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lmeformula.formula import ir
 from lmeformula.formula.ir import FIRST
-from lmeformula.formula.show import expression_text, formula_text
+from lmeformula.formula.show import expression_text, formula_text, name_text
 
 VERSION = 1
 
@@ -69,18 +69,14 @@ def sum_record(terms: ir.TermSum) -> dict[str, object]:
 
 def random_record(term: ir.RandomTerm) -> dict[str, object]:
     """Write a random-effects term."""
-    options = (
-        expression_text(option.value)
-        if not option.name
-        else f"{option.name} = {expression_text(option.value)}"
-        for option in term.covariance.options
-    )
+    covariance = term.covariance
     return {
         **sum_record(term.columns),
         "group": list(term.group.names),
-        "covariance": term.covariance.kind,
-        "homogeneous": term.covariance.homogeneous,
-        "options": list(options),
+        "covariance": covariance.kind,
+        "homogeneous": covariance.homogeneous,
+        "options": [f"d = {covariance.rank}"] * (covariance.rank > 0)
+        + [name_text(covariance.matrix)] * bool(covariance.matrix),
         "block": term.block,
         # Records of Gaussian effects are as they were before there were others.
         **({"distribution": term.group.distribution} if _is_student(term) else {}),

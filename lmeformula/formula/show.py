@@ -172,11 +172,9 @@ def group_text(group: ir.GroupingFactor) -> str:
     names = ":".join(map(name_text, group.names))
     if group.distribution != "gaussian":
         return f'gr({names}, dist = "{group.distribution}")'
-    if group.by:
-        return f"gr({names}, by = {name_text(group.by)})"
-    if group.cov:
-        return f"gr({names}, cov = {name_text(group.cov)})"
-    return names
+    by = f", by = {name_text(group.by)}" if group.by else ""
+    cov = f", cov = {name_text(group.cov)}" if group.cov else ""
+    return f"gr({names}{by}{cov})" if by or cov else names
 
 
 def sides_text(term: ir.RandomTerm) -> str:
@@ -191,9 +189,10 @@ def random_text(term: ir.RandomTerm) -> str:
     if covariance == ir.Covariance():
         return f"({sides_text(term)})"
     default = STRUCTURES[covariance.kind].homogeneous
-    options = list(map(argument_text, covariance.options))
+    options = [f"d = {covariance.rank}"] if covariance.rank else []
+    options += [name_text(covariance.matrix)] if covariance.matrix else []
     if covariance.homogeneous != default:
-        options.insert(0, f"hom = {'TRUE' if covariance.homogeneous else 'FALSE'}")
+        options.append(f"hom = {'TRUE' if covariance.homogeneous else 'FALSE'}")
     return f"{covariance.kind}({', '.join([sides_text(term), *options])})"
 
 

@@ -35,7 +35,8 @@ class Bar:
       label: the ID of (left |ID| group), or "".
       structure: the function around it, "us" where there is none.
       homogeneous: the argument `hom =`; None where it is not given.
-      options: the other arguments of a structure that cannot be fitted.
+      rank: the argument `d =`; 0 where there is none.
+      matrix: the name of a known matrix, or "".
       span: the whole term.
       was_split: it comes from splitting a "||".
     """
@@ -46,7 +47,8 @@ class Bar:
     label: str
     structure: str
     homogeneous: bool | None
-    options: tuple[ir.Argument, ...]
+    rank: int = 0
+    matrix: str = ""
     span: ir.Span | None = field(compare=False, default=None)
     was_split: bool = field(compare=False, default=False)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import Structure, cholesky_semidefinite
+from lmeformula.likelihood.factors import chart_of
 from lmeformula.likelihood.gaussian.likelihood import solve_exactly_quickly
 from lmeformula.likelihood.gaussian.sums import Sums
 from lmeformula.model.params import Params, ParamSpace
@@ -61,17 +62,17 @@ def roots(data: Sums, space: ParamSpace, params: Params) -> tuple[Root, ...]:
       params: the estimates.
     """
     return tuple(
-        _root(term.structure, covariance / params.residual_sd**2, scale)
+        _root(term.structure, covariance, params.residual_sd, scale)
         for term, covariance, scale in zip(
             space.terms, params.covariances, data.column_scales(), strict=True
         )
     )
 
 
-def _root(structure: Structure, relative: Floats, scale: Floats) -> Root:
-    k = len(relative)
+def _root(structure: Structure, covariance: Floats, sigma: float, scale: Floats) -> Root:
+    k, relative = len(covariance), covariance / sigma**2
     if structure.correlations != "each" or k == 1:
-        chart = structure.chart(scale)
+        chart = chart_of(structure, scale, sigma)
         elements = chart.near(cholesky_semidefinite(relative))
         moving = ~chart.idle(elements)
         for face, places in enumerate(chart.faces):

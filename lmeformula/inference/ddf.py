@@ -44,7 +44,9 @@ def usual(fit: FittedModel) -> Usual:
     normal = "Tests by the normal distribution"
     if fit.has_priors:
         return Usual("none", f"{normal}, as of a posterior that is normal about its mode.")
-    if not can_be_factored(fit.model):
+    if space.has_known_scale:
+        why = f"{normal}: a covariance is known beside a residual that is estimated."
+    elif not can_be_factored(fit.model):
         why = f"{normal}: the model is too large for degrees of freedom."
     elif not has_rows(design):
         why = f"{normal}: degrees of freedom need the rows, which are not with the fit."
@@ -69,13 +71,20 @@ def freedom(fit: FittedModel, ddf: str = "auto") -> Freedom:
       ModelError: if there is no such method, or it is not for such fits.
     """
     is_gaussian = fit.model.family.is_normal and fit.model.space.has_normal_priors
-    if ddf == "none" or (ddf == "auto" and (fit.has_priors or not is_gaussian)):
+    has_none = fit.has_priors or not is_gaussian or fit.model.space.has_known_scale
+    if ddf == "none" or (ddf == "auto" and has_none):
         return Asymptotic(fit.fixed_vcov)
     check_maximum(fit, f"{ddf}'s count of degrees of freedom")
     refuse_student(fit, f"degrees of freedom by {ddf}")
     if not is_gaussian:
         raise ModelError(
             f"there are no {ddf} degrees of freedom of a {fit.model.family.name} fit",
+            hint='Use ddf="none": z and chi-square tests.',
+        )
+    if fit.model.space.has_known_scale:
+        raise ModelError(
+            f"there are no {ddf} degrees of freedom where a covariance is known, equalto(), beside a residual "
+            "sd that is estimated",
             hint='Use ddf="none": z and chi-square tests.',
         )
     with one_blas_thread():

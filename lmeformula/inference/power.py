@@ -285,7 +285,7 @@ def _truth(fit: FittedModel, design: Design, params: Params) -> FittedModel:
     sigma = params.residual_sd if old.family.is_normal else 1.0
     factors = tuple(cholesky_semidefinite(one) / sigma for one in params.covariances)
     # Next to zero there is no direction to go, either.
-    singular = any_singular(factors, column_roots(model))
+    singular = any_singular(model.space, factors, column_roots(model))
     space, unknown = model.space, np.full(model.space.size, np.nan)
     return replace(
         fit,

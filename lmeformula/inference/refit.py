@@ -49,7 +49,8 @@ def refit_alone(
       progress: shown the iterations of the engine.
     """
     model = replace(fit.model, design=design)
-    if fit.is_exact and fit.is_factored and not fit.has_priors:
+    is_profiled = not (fit.has_priors or model.space.has_known_scale)
+    if fit.is_exact and fit.is_factored and is_profiled:
         return refit_exactly(fit, model)
     return estimate(
         model,

@@ -291,8 +291,8 @@ def refitted(
 
 def fits_together(fit: FittedModel) -> Together | None:
     """How a model is fitted to several responses at once by the method of a fit; None where that cannot be."""
-    if fit.has_priors:
-        # Replicates side by side are of likelihoods alone.
+    if fit.has_priors or fit.model.space.has_known_scale:
+        # Replicates side by side are of likelihoods alone, whose covariances go along with sigma.
         return None
     if fit.is_exact and fit.is_factored:
         return exactly_together(fit, carrier_of(fit.model))

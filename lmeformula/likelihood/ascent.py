@@ -101,6 +101,8 @@ def ascend(
     Returns:
       The summit, whether or not it is one.
     """
+    if not len(start):
+        return Summit(evaluate(start), start, np.zeros(0, bool), 0.0, 1)
     hill = Hill(evaluate, space, num_rows, negligible, measure, last or negligible, nothing, costly)
     unrested, others = np.zeros(space.size, bool), len(start) - space.size
     # Where other coordinates go along, measuring takes too long to be tried out.
@@ -189,7 +191,8 @@ def _without_doubtful(hill: Hill, summit: Summit, thorough: bool) -> list[tuple[
     """
     space = hill.space
     covariance = np.linalg.pinv(summit.point.information, rcond=1e-10, hermitian=True)
-    errors = np.sqrt(np.maximum(np.diag(covariance)[-space.size :], 0.0))
+    others = len(covariance) - space.size
+    errors = np.sqrt(np.maximum(np.diag(covariance)[others:], 0.0))
     starts, alone = [], space.alone()
     for term, face in space.doubtful(summit.elements, errors, thorough):
         resting = np.zeros(space.size, bool)
@@ -209,7 +212,7 @@ def _is_beside(hill: Hill, point: Evaluation, known: Summit) -> bool:
     """
     others, elements = known.point.coordinates, hill.elements(known.point)
     signs = np.ones(len(others))
-    signs[-hill.space.size :] = hill.space.signs(hill.elements(point), elements)
+    signs[len(signs) - hill.space.size :] = hill.space.signs(hill.elements(point), elements)
     move = signs * point.coordinates - others
     pull = known.point.information @ move
     square = float(move @ pull)
@@ -250,7 +253,7 @@ def _climbed(
     def look(coordinates: Floats) -> Evaluation:
         nonlocal count
         count += 1
-        others, elements = coordinates[: -space.size], coordinates[-space.size :]
+        others, elements = np.split(coordinates, [len(coordinates) - space.size])
         return evaluate(np.concatenate([others, space.settle(elements)]))
 
     hill = hill._replace(evaluate=look)
@@ -379,7 +382,7 @@ def _ways_off(hill: Hill, point: Evaluation, resting: Mask, least: float = 0.0) 
     for term, face in space.faces:
         if not resting[space.places(term, face)].all():
             continue
-        score = point.score[-space.size :]
+        score = point.score[len(point.score) - space.size :]
         moved, curvature = space.escape(term, face, elements, score, point.slopes)
         promise = 0.5 * curvature * float(np.sum((moved - elements) ** 2))
         if curvature > FREEING_CURVATURE * hill.num_rows and promise > least:

@@ -17,7 +17,7 @@ import scipy.linalg as sl
 import scipy.sparse as sp
 
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.arrays import Floats, Mask
+from lmeformula.arrays import Floats, Mask, as_rows
 from lmeformula.covariance.chart import positive_part
 from lmeformula.covariance.structure import Structure
 from lmeformula.likelihood.singular import column_root
@@ -202,7 +202,7 @@ def _ways_along(covariances: list[Floats], changes: list[Floats]) -> Floats:
     beyond = []
     for own, each in zip(covariances, changes, strict=True):
         sizes, vectors = np.linalg.eigh(own)
-        beyond.append((each @ vectors[:, sizes < NO_VARIANCE]).reshape(len(each), -1))
+        beyond.append(as_rows(each @ vectors[:, sizes < NO_VARIANCE]))
     across = np.concatenate(beyond, axis=1)
     if not across.shape[1]:
         return np.eye(len(across))
@@ -234,8 +234,14 @@ def _differ(term: TermShape, covariance: Floats, ways: Floats) -> Mask:
 def _moves(term: TermShape, root: Floats) -> Floats:
     """(m, k, k) a basis of how the covariance of a term, of scaled columns, can change."""
     k, correlations = len(root), term.structure.correlations
-    if k > 1 and correlations in ("one", "two", "lags", "blocks"):
+    if k > 1 and correlations in ("one", "two", "lags", "blocks", "factors"):
         return np.zeros((0, k, k))
+    if correlations == "known":
+        known = term.structure.elements(k)
+        if known is None:
+            return np.zeros((0, k, k))
+        turned = root @ known @ root.T
+        return np.asarray(turned / np.trace(turned[0]))
     if term.structure.num_params(k) == 1:
         return np.asarray((root @ root.T / np.trace(root @ root.T))[None])
     one = np.eye(k)
@@ -310,7 +316,7 @@ def _furthest_inside(covariances: list[Floats], changes: list[Floats]) -> Floats
             one = np.eye(len(here))
             root = np.linalg.cholesky(here + LEAST * one)
             back = sl.solve_triangular(root, one, lower=True)
-            rows.append((back @ changes[j] @ back.T).reshape(len(lengths), -1))
+            rows.append(as_rows(back @ changes[j] @ back.T))
             left.append((one - penalty * root.T @ root).ravel())
         across, wanted = np.concatenate(rows, axis=1).T, np.concatenate(left)
         step = np.linalg.lstsq(across, wanted, rcond=1e-14)[0]

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lmeformula.arrays import Floats, Ints, Mask
+from lmeformula.arrays import Floats, Ints, Mask, as_rows
 from lmeformula.covariance.chart import (
     SHORT,
     SMALLEST,
@@ -17,6 +17,9 @@ from lmeformula.covariance.chart import (
     bends,
     pull_of,
 )
+from lmeformula.covariance.known import FixedChart
+from lmeformula.covariance.loadings import LoadingsChart
+from lmeformula.covariance.structure import Structure
 from lmeformula.covariance.unstructured import orthogonal_chart
 from lmeformula.model.params import ParamSpace
 
@@ -182,6 +185,18 @@ class FactorSpace:
         """The (k, k) factor of each term."""
         return tuple(c.factor(e) for c, e in self._each(elements))
 
+    @property
+    def is_held(self) -> bool:
+        """Whether an ascent takes factors of reduced rank with next to nothing besides; see `limits`."""
+        return any(isinstance(chart, LoadingsChart) for chart in self.charts)
+
+    def limits(self, elements: Floats) -> tuple[Floats, ...]:
+        """The (k, k) factor of each term as it is, where an ascent holds it up."""
+        return tuple(
+            c.limit(e) if isinstance(c, LoadingsChart) else c.factor(e)
+            for c, e in self._each(elements)
+        )
+
     def changes(self, elements: Floats) -> tuple[Floats, ...]:
         """(t, k, k) derivatives of the factor of each term in its elements."""
         return tuple(c.jacobian(e) for c, e in self._each(elements))
@@ -190,7 +205,7 @@ class FactorSpace:
         """(t,) derivatives in the elements from those in each Lambda (k, k)."""
         return np.concatenate(
             [
-                change.reshape(len(change), -1) @ slope.ravel()
+                as_rows(change) @ slope.ravel()
                 for change, slope in zip(self.changes(elements), slopes, strict=True)
             ]
         )
@@ -290,7 +305,7 @@ class FactorSpace:
         return zip(self.charts, self.split(elements), strict=True)
 
 
-def factor_space(space: ParamSpace, roots: tuple[Floats, ...]) -> FactorSpace:
+def factor_space(space: ParamSpace, roots: tuple[Floats, ...], unit: float = 1.0) -> FactorSpace:
     """The charts of the terms' structures.
 
     Args:
@@ -298,12 +313,25 @@ def factor_space(space: ParamSpace, roots: tuple[Floats, ...]) -> FactorSpace:
       roots: (k, k) of each term, lower triangular; see `column_root`. An unstructured covariance is climbed as
         that of orthogonal columns, for which neither the origin nor the unit of a column is a difference; what
         is structured has the columns that it has, each on its own scale.
+      unit: what factors are relative to, for those that are known.
     """
     return FactorSpace(
         tuple(
             orthogonal_chart(root)
             if term.structure.correlations == "each"
-            else term.structure.chart(np.linalg.norm(root, axis=0))
+            else chart_of(term.structure, np.linalg.norm(root, axis=0), unit)
             for term, root in zip(space.terms, roots, strict=True)
         )
     )
+
+
+def chart_of(structure: Structure, scale: Floats, unit: float = 1.0) -> Chart:
+    """The chart of a structure, of factors that are relative to a unit.
+
+    Args:
+      structure: of a term.
+      scale: (k,) root mean squares of the columns of the data.
+      unit: for a covariance that is known.
+    """
+    found = structure.chart(scale)
+    return found.over(unit) if isinstance(found, FixedChart) else found

@@ -32,11 +32,11 @@ class Hill(NamedTuple):
 
     def elements(self, point: Evaluation) -> Floats:
         """(t,) the elements of the factors at a point, the last of its coordinates."""
-        return point.coordinates[-self.space.size :]
+        return point.coordinates[len(point.coordinates) - self.space.size :]
 
     def others(self, point: Evaluation) -> Floats:
         """(m,) its other coordinates."""
-        return point.coordinates[: -self.space.size]
+        return point.coordinates[: len(point.coordinates) - self.space.size]
 
     def free(self, point: Evaluation, resting: Mask) -> Mask:
         """(m + t,) which coordinates of a point may move: not elements (t,) that rest or make no difference."""
@@ -50,5 +50,5 @@ class Hill(NamedTuple):
     def ways(self, point: Evaluation, free: Mask) -> Ways:
         """The directions of a point's information, of the coordinates that are free."""
         limits = np.full(len(free), np.inf)
-        limits[-self.space.size :] = LONGEST_STEP + np.abs(self.elements(point))
+        limits[len(limits) - self.space.size :] = LONGEST_STEP + np.abs(self.elements(point))
         return ways_of(point.score, point.information, free, limits)

@@ -10,7 +10,10 @@ from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design
 from lmeformula.design.shards import mean_products
 from lmeformula.model.compile import Model
+from lmeformula.model.params import ParamSpace
 
+# To which relative factors are none, as lme4 has it.
+TOLERANCE = 1e-4
 # Columns of which less than this share of the squares is not in the others are copies.
 COPIES = 1e-11
 
@@ -38,21 +41,30 @@ def column_root(products: Floats, is_unstructured: bool = True) -> Floats:
     return np.asarray(lower[::-1, ::-1].T * scale)
 
 
-def any_singular(lambdas: tuple[Floats, ...], roots: tuple[Floats, ...]) -> bool:
+def any_singular(space: ParamSpace, lambdas: tuple[Floats, ...], roots: tuple[Floats, ...]) -> bool:
     """Whether the covariance of some term is singular, judged by what it does to the data.
 
+    One whose structure has fewer factors than coefficients is where it has fewer than these.
+
     Args:
+      space: the parameter space.
       lambdas: (k, k) relative factor of each term.
       roots: (k, k) of each; see `column_root`.
     """
-    for factor, root in zip(lambdas, roots, strict=True):
+    for term, factor, root in zip(space.terms, lambdas, roots, strict=True):
         scaled = root @ factor
-        if is_singular(cholesky_semidefinite(scaled @ scaled.T)):
+        k, rank = len(root), term.structure.rank(len(root))
+        if rank < k:
+            size = np.linalg.svd(scaled, compute_uv=False)[rank - 1]
+            found = bool(size < TOLERANCE)
+        else:
+            found = is_singular(cholesky_semidefinite(scaled @ scaled.T))
+        if found and term.structure.num_params(k):
             return True
     return False
 
 
-def is_singular(factor: Floats, tolerance: float = 1e-4) -> bool:
+def is_singular(factor: Floats, tolerance: float = TOLERANCE) -> bool:
     """Whether a relative covariance factor is singular, to lme4's tolerance for its diagonal."""
     return bool((np.abs(np.diag(factor)) < tolerance).any())
 

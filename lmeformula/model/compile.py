@@ -25,7 +25,6 @@ from lmeformula.family import Family
 from lmeformula.family import family as find_family
 from lmeformula.family.predicted import predicted_of, with_predictors
 from lmeformula.formula.kinds import KINDS
-from lmeformula.formula.reserved import OTHERS
 from lmeformula.model.equation import build_equation
 from lmeformula.model.graph import Graph, build_graph
 from lmeformula.model.no_residual import STAND_IN, own_term, without_residual
@@ -368,9 +367,8 @@ def _check_terms(design: Design) -> None:
             )
         if (term.covariance, term.homogeneous) not in KNOWN:
             raise refused(
-                f"the covariance structure {term.covariance} cannot be fitted yet",
-                hint=f"{OTHERS.get(term.covariance, '')} Structures that can: {', '.join(KINDS)}; all but us "
-                "with hom = TRUE or FALSE.".lstrip(),
+                f"there is no such covariance structure: {term.covariance}",
+                hint=f"Structures are {', '.join(KINDS)}.",
             )
         if term.parts > 1 and term.homogeneous and term.role != "population":
             raise refused(

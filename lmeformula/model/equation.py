@@ -254,6 +254,9 @@ def drawn_from(effects: Effects, spread: str, script: Script) -> str:
 def covariance_line(effects: Effects, script: Script) -> Line:
     """A covariance matrix in terms of the standard deviations."""
     name, label = effects.name, effects.label
+    if effects.structure.correlations in ("known", "factors"):
+        whole = script.matrix(effects.structure, name, label, len(effects.columns))
+        return Line(script.covariance(label), "=", (whole,))
     spread = script.spread(name, label, None)
     scaled = script.shared(spread) if effects.has_one_variance else script.correlated(spread)
     factors = scaled + script.matrix(effects.structure, name, label, len(effects.columns))

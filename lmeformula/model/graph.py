@@ -162,6 +162,11 @@ def build_graph(design: Design, *, family: Any = "gaussian", sigma: float | None
 def covariance_parameters(effects: Effects) -> list[Node]:
     """The standard deviations of a term, and its correlations where it has any."""
     k, name = len(effects.columns), effects.name
+    structure = effects.structure
+    if structure.correlations == "factors":
+        return [Node(f"loadings_{name}", "parameter", (k, structure.rank(k)))]
+    if structure.correlations == "known":
+        return [Node(f"stddev_{name}", "parameter", ())] * structure.num_sds(k)
     shape = () if k == 1 or effects.has_one_variance else (k,)
     parameters = [Node(f"stddev_{name}", "parameter", shape)]
     if effects.is_correlated:

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from lmeformula.arrays import Floats, Tensor
+from lmeformula.covariance.structure import Structure
 from lmeformula.covariance.student import LEAST_FREEDOM
 from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
@@ -191,6 +192,12 @@ def random_effects(
         level = tfd.Normal(tf.zeros([], dtype), stddev)
         return tfd.Sample(level, num_levels), {f"stddev_{part}": stddev}
 
+    structure = structure_of(term)
+    if structure.correlations in ("known", "factors"):
+        factor, variables = whole_factor(term, structure, covariance, part, dtype)
+        if term.relation is not None:
+            return related_effects(term, factor, dtype), variables
+        return tfd.Sample(tfd.MultivariateNormalTriL(scale_tril=factor), num_levels), variables
     start = np.sqrt(np.mean(sd**2)) if term.homogeneous else sd
     stddev = positive(start, dtype, f"stddev_{part}")
     variables = {f"stddev_{part}": stddev}
@@ -203,7 +210,6 @@ def random_effects(
         level = tfd.Independent(tfd.Normal(tf.zeros([k], dtype), stddev), 1)
         return tfd.Sample(level, num_levels), variables
 
-    structure = structure_of(term)
     value, bijector = structure.tfp_correlation(covariance / np.outer(sd, sd), dtype)
     correlation = tfp.util.TransformedVariable(
         tf.constant(value, dtype), bijector, name=f"correlation_{part}"
@@ -220,6 +226,37 @@ def random_effects(
         return related_effects(term, factor, dtype), variables
     level = tfd.MultivariateNormalTriL(scale_tril=factor)
     return tfd.Sample(level, num_levels), variables
+
+
+def whole_factor(
+    term: TermBlock, structure: Structure, covariance: Floats, part: str, dtype: str
+) -> tuple[Any, dict[str, Variable]]:
+    """The factor (k, k) of a covariance that is known, or of a few factors, and its variables.
+
+    Raises:
+      ModelError: if a known one is singular.
+    """
+    k = len(term.columns)
+    theta = structure.to_free(covariance)
+    if structure.correlations == "factors":
+        loadings = tf.Variable(theta, dtype=dtype, name=f"loadings_{part}")
+        # Held up by next to nothing across its factors: a density needs full rank.
+        factor = tfp.util.DeferredTensor(
+            loadings, lambda value: structure.tfp_factor(value, k), shape=(k, k)
+        )
+        return factor, {f"loadings_{part}": loadings}
+    if structure.rank(k) < k:
+        raise ModelError(
+            f"the matrix of {term.covariance}() is singular: effects with it have no density",
+            hint="fit.simulate draws them.",
+        )
+    if not len(theta):
+        return tf.constant(structure.cholesky(theta, k), dtype), {}
+    stddev = positive(np.exp(theta[0]), dtype, f"stddev_{part}")
+    factor = tfp.util.DeferredTensor(
+        stddev, lambda value: structure.tfp_factor(value, k), shape=(k, k)
+    )
+    return factor, {f"stddev_{part}": stddev}
 
 
 def related_effects(term: TermBlock, spread: Any, dtype: str) -> Distribution:

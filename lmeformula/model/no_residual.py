@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.design.side_by_side import places_of
 from lmeformula.errors import FormulaDataError, ModelError, placed
@@ -87,6 +88,8 @@ def _why_not(design: Design, term: TermBlock) -> str:
     """Why a term does not account for each row by itself; "" where it does."""
     if term.meets:
         return f"the levels of {term.group} {term.why_meets}"
+    if structure_of(term).rank(len(term.columns)) < len(term.columns):
+        return f"the covariance of {term.covariance}() has no full rank"
     values = term.values
     if not (np.isin(values, (0.0, 1.0)).all() and (values.sum(axis=1) == 1.0).all()):
         columns = ", ".join(term.columns[:4]) + (", ..." if len(term.columns) > 4 else "")

@@ -101,6 +101,12 @@ class ParamSpace:
         return not any(term.prior.has_df for term in self.terms)
 
     @property
+    def has_known_scale(self) -> bool:
+        """Whether a covariance is known, and does not go along with a residual sd that is estimated."""
+        sizes = [term.structure.num_params(len(term.columns)) for term in self.terms]
+        return not self.own.is_held and 0 in sizes
+
+    @property
     def theta_slices(self) -> tuple[slice, ...]:
         """Where each term's theta lies in psi."""
         found, start = [], self.num_fixed

@@ -46,6 +46,8 @@ def places_of(space: ParamSpace) -> Iterator[Place]:
         names = theta[start : start + len(labels)]
         start += len(labels)
         for (kind, label), name in zip(labels, names, strict=True):
+            if term.structure.correlations == "known":
+                continue  # The scale of a matrix is no standard deviation.
             if kind == "sd" and (not label or label in term.columns):
                 index = term.columns.index(label) if label else 0
                 yield Place(name, "sd", "positive", index, number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.algebra.crossproducts import layout, outer_changes
-from lmeformula.arrays import Mask
+from lmeformula.arrays import Mask, as_rows
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.design.side_by_side import places_of
 from lmeformula.errors import FormulaDataError, placed
@@ -71,9 +71,9 @@ def _is_apart(design: Design, term: TermBlock, columns: Mask) -> bool:
     squares = values[:, :, None] * values[:, None, :] * times[:, None, None]
     products = np.add.reduceat(squares[order], starts)
     noise = np.ones(design.n) if design.weights is None else 1.0 / design.weights
-    with_noise = changes.reshape(len(changes), -1) @ ((values.T * noise * times) @ values).ravel()
+    with_noise = as_rows(changes) @ ((values.T * noise * times) @ values).ravel()
     spreads = np.array([(products @ change @ products).sum(axis=0) for change in changes])
-    gram = spreads.reshape(len(changes), -1) @ changes.reshape(len(changes), -1).T
+    gram = as_rows(spreads) @ as_rows(changes).T
     size = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
     along = with_noise / size
     reached = np.linalg.lstsq(gram / np.outer(size, size), along, rcond=1e-12)[0] @ along

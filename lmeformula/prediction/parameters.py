@@ -15,6 +15,7 @@ from lmeformula.model.params import term_shape
 ANYTHING = (-float("inf"), float("inf"))
 POSITIVE = (0.0, float("inf"))
 BOUNDS = {
+    "loading": ANYTHING,
     "sd": POSITIVE,
     "range": POSITIVE,
     "smoothness": POSITIVE,

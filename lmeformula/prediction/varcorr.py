@@ -25,7 +25,8 @@ class TermCovariance:
       sd: (k,) standard deviations, on the scale of the linear predictor.
       corr: (k, k) correlations; NaN off the diagonal where a standard deviation is zero.
       repeats: "one" where all correlations are one, "lags" where each number of steps has one, "each" where
-        each pair has; "none" where there are none.
+        each pair has, or "factors" where loadings on a few give them; "none" where there are none, and "known"
+        where they are.
       is_even: whether all coefficients have one standard deviation.
       df: degrees of freedom where the coefficients have a t distribution, whose scales `sd` then are: standard
         deviations are larger by the root of df / (df - 2); None where they are Gaussian.
@@ -55,11 +56,9 @@ class TermCovariance:
         """Places (i, j), j < i, of the correlations that are parameters, each once."""
         pairs = [(i, j) for i in range(len(self.columns)) for j in range(i)]
         of_first = [(i, 0) for i in range(1, len(self.columns))]
-        return tuple(
-            {"none": [], "one": pairs[:1], "two": pairs[:1], "lags": of_first, "each": pairs}[
-                self.repeats
-            ]
-        )
+        found = {"one": pairs[:1], "two": pairs[:1], "lags": of_first}
+        found |= dict.fromkeys(("each", "factors"), pairs)
+        return tuple(found.get(self.repeats, []))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -78,6 +78,9 @@ TERM = Record(
         "smooth": TEXT,
         "relation": maybe(RELATION),
         "shares": maybe(Rows(("n", ""))),
+        "rank": whole(),
+        "known": maybe(RELATION),
+        "between": maybe(Array(("k", "k"))),
     },
     own=("k",),
     renamed={"distribution": "prior"},
@@ -89,6 +92,9 @@ TERM = Record(
         "smooth": "",
         "relation": None,
         "shares": None,
+        "rank": 0,
+        "known": None,
+        "between": None,
     },
 )
 

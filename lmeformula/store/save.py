@@ -12,7 +12,7 @@ import numpy as np
 from lmeformula.arguments import kinds
 from lmeformula.covariance.table import KNOWN
 from lmeformula.design.again import sums_of
-from lmeformula.design.design import Design
+from lmeformula.design.design import Design, TermBlock
 from lmeformula.em.outcome import Outcome
 from lmeformula.errors import ModelError, SavedFitError
 from lmeformula.family import NO_OWN, Family, Own, is_from_table
@@ -21,6 +21,7 @@ from lmeformula.family.predicted import with_predictors
 from lmeformula.family.thresholds import Patterned
 from lmeformula.files import located
 from lmeformula.fit import FittedModel
+from lmeformula.formula.ir import Covariance
 from lmeformula.formula.kinds import KINDS
 from lmeformula.formula.smooths import effect_terms
 from lmeformula.model.compile import DTYPES, Model
@@ -279,6 +280,15 @@ class _FamilyCodec:
         return self.again
 
 
+def _check_structure(term: TermBlock, written: Covariance, source: Reader) -> None:
+    """Refuse a term whose covariance has other factors, or another matrix, than the formula says."""
+    if term.rank != written.rank or (term.rank and term.rank >= len(term.columns)):
+        source.refuse(f"the columns of {term.group} have other factors than the formula says")
+    name = "" if term.known is None else term.known.name
+    if name != written.matrix or (term.known is None) != (term.between is None):
+        source.refuse(f"the covariance of the columns of {term.group} is not that of the formula")
+
+
 def _check_predictor(design: Design, source: Reader) -> None:
     blocks = effect_terms(design.formula)
     if len(design.terms) != len(blocks):
@@ -293,6 +303,7 @@ def _check_predictor(design: Design, source: Reader) -> None:
             term.positions is not None and len(term.positions) * term.parts != len(term.columns)
         ):
             source.refuse(f"the columns of {term.group} are not those of its positions")
+        _check_structure(term, written[0].covariance, source)
         known = term.relation
         if ("" if known is None else known.name) != written[0].group.cov or (
             known is not None and known.levels != term.levels

@@ -82,9 +82,6 @@ UNSUPPORTED = {
     "y ~ x + (1 | gr(g, dist = 'cauchy'))": (
         'gr(g, dist = "cauchy") is another package\'s syntax, which cannot be fitted here'
     ),
-    "y ~ x + rr(0 + factor(t) | g)": "the covariance structure rr() cannot be fitted yet",
-    "y ~ x + propto(0 + factor(t) | g, A)": "the covariance structure propto() cannot be fitted yet",
-    "y ~ x + equalto(0 + factor(t) | g, A)": "the covariance structure equalto() cannot be fitted yet",
 }
 
 

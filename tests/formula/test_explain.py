@@ -30,8 +30,13 @@ MEANINGS = [
     ),
     (
         "rr(0 + a|g)",
-        "slopes of a varying over g, with covariance rr (not available for fitting)",
+        "slopes of a varying over g, combinations of 2 factors that vary",
     ),
+    (
+        "propto(0 + a|g, A)",
+        "slopes of a varying over g, with A times a variance for their covariance",
+    ),
+    ("equalto(0 + a|g, A)", "slopes of a varying over g, with A for their covariance"),
     (
         "ou(0 + t|g)",
         "effects at each position of t varying over g, correlated the less the longer the time between them, "
@@ -85,5 +90,5 @@ def test_counts_parameters_as_glmmtmb_does(
 
 
 def test_has_no_count_for_what_cannot_be_fitted() -> None:
-    assert num_parameters("rr", None, 3) is None
+    assert num_parameters("rr", None, 3, 2) == 5
     assert "not available for fitting" in parse("y ~ (1|mm(g, h, by = a))").explain()

@@ -26,7 +26,11 @@ PATTERNS = {
     "hetar1(0 + t | g)": r"(\Sigma_{1})_{rs} = \sigma_{1,r}\,\sigma_{1,s}\,\rho_{1}^{|r - s|}",
     "toep(0 + t | g)": r"(\Sigma_{1})_{rs} = \sigma_{1,r}\,\sigma_{1,s}\,\rho_{1,|r - s|}",
     "homtoep(0 + t | g)": r"(\Sigma_{1})_{rs} = \sigma_{1}^2\,\rho_{1,|r - s|}",
-    "rr(0 + t | g)": r"\Sigma_{1} = \operatorname{rr}",
+    "rr(0 + t | g)": (
+        r"\Sigma_{1} = \Lambda_{1} \Lambda_{1}', \quad \Lambda_{1} \text{ with } 2 \text{ columns}"
+    ),
+    "propto(0 + t | g, A)": r"\Sigma_{1} = \sigma_{1}^2\,\mathbf{\text{A}}",
+    "equalto(0 + t | g, A)": r"\Sigma_{1} = \mathbf{\text{A}}",
     "exp(0 + u + v | g)": r"(\Sigma_{1})_{rs} = \sigma_{1}^2\,\exp(-d_{rs} / \lambda_{1})",
     '(1 + t | gr(g, dist = "student"))': r"\mathrm{t}_{\nu_{1}}(\mathbf{0}, \Sigma_{1})",
 }

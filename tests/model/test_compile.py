@@ -55,15 +55,6 @@ REFUSED = {
                  ^
         Add one, such as (1 | group); for a model without any, use a regression library.""",
     ),
-    "a structure of glmmTMB": (
-        "y ~ x + rr(x | g)",
-        {},
-        """\
-        the covariance structure rr cannot be fitted yet
-            y ~ x + rr(x | g)
-                    ^^^^^^^^^
-        Of a few coefficients us(0 + v | g) has all covariances. Structures that can: us, diag, cs, ar1, toep, ou, exp, gau, mat; all but us with hom = TRUE or FALSE.""",  # noqa: E501
-    ),
 }
 
 

@@ -38,7 +38,7 @@ def at_summit(
       bound: sigma's, at zero, where it rests on that.
     """
     space, charts, elements = at.model.space, found.charts, found.elements
-    inner, lambdas = found.inner, charts.factors(elements)
+    inner, lambdas = found.inner, charts.limits(elements)
     near = charts.settle(elements, NEXT_TO)
     settled = inner.factors(charts.factors(near)) if (near != elements).any() else None
     lambdas = inner.factors(lambdas)

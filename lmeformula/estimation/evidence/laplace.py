@@ -47,8 +47,9 @@ def approximated(
         # From zero the density overflows; the mode that the fit ended with is a start that does not.
         again = approximate(found.problem, there, found.approximation.mode.u)
     on_face = not np.array_equal(settled, elements)
-    exactly = there._replace(lambdas=charts.factors(elements))
-    second = on_faces(found.problem, exactly, again).value if on_face else again.value
+    exactly = there._replace(lambdas=charts.limits(elements))
+    is_beside = on_face or charts.is_held
+    second = on_faces(found.problem, exactly, again).value if is_beside else again.value
 
     def bounds(place: Floats, slopes: tuple[Floats, ...]) -> tuple[Bound, ...]:
         pulls = charts.pulls(place, slopes)

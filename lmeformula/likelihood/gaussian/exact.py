@@ -107,7 +107,7 @@ def fit_exact(
       Gilmour, Thompson, Cullis (1995), Biometrics 51, 1440-1450, for the average information.
     """
     roots = data.column_roots(space)
-    elements = factor_space(space, roots)
+    elements = factor_space(space, roots, space.held_sd or 1.0)
     inner = orthogonal(data)
     contrasts = restricted(inner.data) if reml else None
     work, apart = (inner.data, reml) if contrasts is None else (contrasts, False)
@@ -144,8 +144,8 @@ def fit_exact(
         polished=polished and is_few,
         alone=alone,
     )
-    lambdas, solution = elements.factors(summit.elements), summit.point.detail
-    if summit.on_face or solution is None:
+    lambdas, solution = elements.limits(summit.elements), summit.point.detail
+    if summit.on_face or solution is None or elements.is_held:
         try:
             solution = solve_quickly(work, inner.factors(lambdas))
         except np.linalg.LinAlgError:
@@ -169,7 +169,7 @@ def fit_exact(
         loglik=loglik,
         gain=summit.gain,
         converged=summit.converged,
-        singular=any_singular(lambdas, roots),
+        singular=any_singular(space, lambdas, roots),
         num_evaluations=summit.num_evaluations,
         perfect=bool(endless)
         or (space.held_sd is None and is_perfect(data.rows, solution.rss, solution.missed)),

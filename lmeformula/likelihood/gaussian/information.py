@@ -11,7 +11,7 @@ from scipy.linalg import lapack
 from lmeformula.algebra.crossproducts import covariance_directions, outer_changes
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.precision import Precision
-from lmeformula.arrays import Floats, Mask
+from lmeformula.arrays import Floats, Mask, as_rows
 from lmeformula.likelihood.gaussian.likelihood import Solved, solve_exactly
 from lmeformula.likelihood.gaussian.posterior import fixed_information
 from lmeformula.likelihood.gaussian.solution import Solution
@@ -169,7 +169,7 @@ def _relative_blocks(space: ParamSpace, psi: Floats) -> tuple[_Block, ...]:
             _Block(
                 structure.cholesky(theta, k) / sigma,
                 structure.cholesky_jacobian(theta, k) / sigma,
-                np.array(second) / sigma,
+                np.reshape(second, (len(theta), len(theta), k, k)) / sigma,
             )
         )
     return tuple(blocks)
@@ -177,8 +177,7 @@ def _relative_blocks(space: ParamSpace, psi: Floats) -> tuple[_Block, ...]:
 
 def _turned(block: _Block, ways: Floats) -> _Block:
     """The derivatives of a term along directions (t, t) in its parameters."""
-    t = len(ways)
-    first = (ways.T @ block.first.reshape(t, -1)).reshape(block.first.shape)
+    first = (ways.T @ as_rows(block.first)).reshape(block.first.shape)
     half = np.tensordot(ways.T, block.second, 1)
     return block._replace(first=first, second=np.moveaxis(np.tensordot(ways.T, half, (1, 1)), 0, 1))
 
@@ -186,8 +185,8 @@ def _turned(block: _Block, ways: Floats) -> _Block:
 def _along(pull: Floats, block: _Block, change: Floats) -> Floats:
     """(t + 1, t + 1) <G, T_ij> of a term's own parameters and its scale, G = `pull`."""
     t = len(block.first)
-    first = (pull @ block.first).reshape(t, -1) @ block.first.reshape(t, -1).T
-    second = block.second.reshape(t, t, -1) @ (pull @ block.factor).ravel()
+    first = as_rows(pull @ block.first) @ as_rows(block.first).T
+    second = np.tensordot(block.second, pull @ block.factor, 2)
     by_scale = -2.0 * change.reshape(t + 1, -1) @ pull.ravel()
     found = np.zeros((len(change), len(change)))
     found[:-1, :-1] = first + first.T + second + second.T

@@ -159,7 +159,7 @@ def _fit_with(problem: _Problem, start: Floats, earlier: IterativeFit | None) ->
             loglik=loglik,
             gain=summit.gain,
             converged=summit.converged and solution.factor.converged,
-            singular=any_singular(lambdas, data.column_roots(space)),
+            singular=any_singular(space, lambdas, data.column_roots(space)),
             num_evaluations=summit.num_evaluations,
             perfect=perfect,
             charts=elements,

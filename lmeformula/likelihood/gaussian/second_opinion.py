@@ -22,7 +22,7 @@ from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.precision import Exact
 from lmeformula.algebra.small import DenseProducts, trace_products
 from lmeformula.algebra.verified import log_det_by_products
-from lmeformula.arrays import Floats
+from lmeformula.arrays import Floats, as_rows
 from lmeformula.covariance.chart import pull_of
 from lmeformula.likelihood.gaussian.from_residuals import JUDGED, Left, is_close, leave_all
 from lmeformula.likelihood.gaussian.likelihood import MOST_DENSE, solve_exactly
@@ -236,7 +236,7 @@ def score(
         for slope, factor in zip(slopes, factors, strict=True)
     )
     for place, change, pull in zip(space.theta_slices, changes, found.in_relative, strict=True):
-        gradient[place] = change.reshape(len(change), -1) @ pull.ravel()
+        gradient[place] = as_rows(change) @ pull.ravel()
     if found.outer is not None:
         own = np.diag(trace_products(data.plan, found.outer, changes))
         expected[space.num_fixed : space.num_fixed + len(own)] = 0.5 * own

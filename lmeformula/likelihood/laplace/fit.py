@@ -321,8 +321,8 @@ def fit_laplace(
     if summit.point.detail is None or not np.isfinite(summit.point.value):
         raise np.linalg.LinAlgError("the density is not finite wherever the ascent could start")
     coordinates, approximation = summit.point.coordinates, summit.point.detail
-    lambdas = elements.factors(summit.elements)
-    if summit.on_face and factorize is None:
+    lambdas = elements.limits(summit.elements)
+    if (summit.on_face or elements.is_held) and factorize is None:
         at = place_of(coordinates)._replace(lambdas=lambdas)
         approximation = on_faces(problem, at, approximation)
     beta = sl.solve_triangular(R, coordinates[:p]) if p else coordinates[:p]
@@ -337,7 +337,7 @@ def fit_laplace(
         problem=in_own_columns(problem, model),
         gain=summit.gain,
         converged=summit.converged,
-        singular=any_singular(lambdas, roots),
+        singular=any_singular(space, lambdas, roots),
         num_evaluations=summit.num_evaluations,
         charts=elements,
         elements=summit.elements,

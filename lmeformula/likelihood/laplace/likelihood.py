@@ -20,7 +20,7 @@ from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.meetings import Factored
 from lmeformula.algebra.probed import ProbedFactor
-from lmeformula.arrays import Floats
+from lmeformula.arrays import Floats, as_rows
 from lmeformula.checkpoint.memory import Memory
 from lmeformula.design.absent import AbsentRows, Why
 from lmeformula.family import Depths
@@ -316,7 +316,7 @@ def paired(problem: Problem, along: Directions, pulls: Floats) -> Floats:
         plan.split(pulls), along.changes, plan.split(along.moves), strict=True
     ):
         sums = pull.T @ moves.reshape(len(moves), -1)
-        found += change.reshape(len(change), -1) @ sums.reshape(-1, along.size)
+        found += as_rows(change) @ sums.reshape(-1, along.size)
     return found
 
 
