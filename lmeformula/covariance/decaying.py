@@ -131,6 +131,14 @@ class Ranged(OneCorrelation):
         slope = self._ranges(rest) / power * scipy.special.expit(-rest) / np.logaddexp(0.0, -rest)
         return np.diag(np.append(np.exp(logs), slope))
 
+    def tfp_reported(self, value: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        import tensorflow as tf
+
+        power, depth = self.pattern.power, -tf.math.log(value)
+        log_range = np.log(self.pattern.least) - tf.math.log(depth) / power
+        volume = log_range - np.log(power) - tf.math.log(depth) - tf.math.log(value)
+        return tf.exp(log_range)[:, None], volume
+
     def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
         found = super().labels(columns)
         return [*found[:-1], ("range", "")] if len(columns) > 1 else found

@@ -59,6 +59,10 @@ class OneCorrelation:
     def tfp_factor(self, value: Tensor, k: int) -> Tensor:
         return self.pattern.tfp_factor(value, k)
 
+    def tfp_reported(self, value: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """What is reported of correlations (c, e), and the log volume (c,), from their values (c,)."""
+        return value[:, None], 0.0 * value
+
     def matrix_text(self, part: str, k: int) -> str:
         return self.pattern.matrix_text(part, k)
 

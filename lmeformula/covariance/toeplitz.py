@@ -70,6 +70,15 @@ class Toeplitz(SeveralAngles):
             rows.append(forward)
         return tf.stack(rows)
 
+    def tfp_reported(self, value: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The correlations (c, k - 1), and the log volume (c,), from partial ones (c, k - 1)."""
+        import tensorflow as tf
+
+        lags = tf.vectorized_map(lambda one: self.tfp_factor(one, k)[1:, 0], value)
+        # A partial autocorrelation scales what those of more steps add.
+        later = tf.constant(np.arange(k - 2, -1, -1), value.dtype)
+        return lags, tf.linalg.matvec(tf.math.log1p(-(value**2)), later)
+
     def matrix_text(self, part: str, k: int) -> str:
         return f"R the {k} × {k} matrix of a correlation for each |r - s|"
 

@@ -28,6 +28,12 @@ def refuse(model: Model, reml: bool, solver: str, method: str = "nuts") -> None:
         what = "covariances that are known or of a few factors, propto(), equalto() and rr()"
     elif any(term.meets for term in model.design.terms):
         what = "effects of levels that are related or share rows"
+    elif any(
+        not hasattr(model.space.terms[place].structure, "tfp_reported")
+        for one in model.priors.of("structure")
+        for place in one.terms
+    ):
+        what = "priors of the range, or correlations, of a Matern or of several covariances"
     elif model.space.own.size and model.space.own.scale.bijector() is None:
         what = "own parameters of the family of which some are held"
     if what:

@@ -12,7 +12,7 @@ from lmeformula.arrays import Tensor
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 
-class Ordered(tfd.Distribution):  # type: ignore[misc]
+class Ordered(tfd.Distribution):  # type: ignore[misc, name-defined]
     """Independent numbers of one distribution, given that they ascend: draws are such numbers, sorted.
 
     Args:

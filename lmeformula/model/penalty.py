@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ import numpy as np
 from lmeformula.arrays import Floats, Mask
 from lmeformula.model.params import Params, ParamSpace
 from lmeformula.model.priors import Assigned, Priors, log_orders
+from lmeformula.model.structure_penalty import OfStructure, structures_of
 from lmeformula.priors.record import Matrix, Scalar, Values
 
 # Of a complex step: its square is no number.
@@ -91,6 +93,7 @@ class Penalty:
         at = Natural(beta, tuple(covariances), own)
         with np.errstate(divide="ignore", invalid="ignore"):
             total = sum(_value(one, at, self._sigma) for one in self.priors)
+            total += sum(one.value(at.covariances[j]) for j, one in self._structures.items())
         total += log_orders(self.priors, self.space)
         return -math.inf if math.isnan(total) else float(total)
 
@@ -165,6 +168,9 @@ class Penalty:
             found[place] = (
                 np.imag(bent.beta) @ moves.beta / TINY + np.imag(bent.own) @ in_own / TINY
             )
+            for j, one in self._structures.items():
+                turned = one.bend(at.covariances[j], in_covariances[j][place])
+                found[place] += np.einsum("ab,mab->m", turned, in_covariances[j])
             for slope, move in zip(bent.covariances, in_covariances, strict=True):
                 found[place] += np.einsum("ab,mab->m", np.imag(slope) / TINY, move)
         for slope, move in zip(slopes.covariances, moves.factors, strict=True):
@@ -205,6 +211,14 @@ class Penalty:
                     found[self.space.theta_slices[term]] = True
         return found
 
+    @cached_property
+    def _structures(self) -> dict[int, OfStructure]:
+        """The priors of what structures have of their own, by the number of the term."""
+        each = self.priors.of("structure")
+        return structures_of(
+            [(cast(Scalar, one.prior), one.indices, one.terms) for one in each], self.space.terms
+        )
+
     @property
     def _sigma(self) -> int:
         """The place of the residual standard deviation among the own parameters; -1 of none."""
@@ -222,6 +236,10 @@ class Penalty:
             for one in self.priors:
                 if not (without_kinks and one.of == "sd" and one.prior.has_kink):
                     _add_slope(one, at, found, self._sigma)
+        if not np.issubdtype(kind, np.complexfloating):
+            # Of complex numbers nothing: their bends are by themselves.
+            for j, of in self._structures.items():
+                found.covariances[j][...] += of.slope(at.covariances[j])
         # At a standard deviation of exactly zero there is none.
         for slope in found.covariances:
             slope[~np.isfinite(slope)] = 0.0
@@ -229,6 +247,8 @@ class Penalty:
 
 
 def _value(one: Assigned, at: Natural, sigma: int) -> float:
+    if one.of == "structure":
+        return 0.0
     if one.of in ("fixed", "own"):
         values = (at.beta if one.of == "fixed" else at.own)[list(one.indices)]
         return float(cast(Scalar, one.prior).log_density(values).sum())
@@ -243,6 +263,8 @@ def _value(one: Assigned, at: Natural, sigma: int) -> float:
 
 
 def _add_slope(one: Assigned, at: Natural, into: Natural, sigma: int) -> None:
+    if one.of == "structure":
+        return
     if one.of in ("fixed", "own"):
         values, slopes = (at.beta, into.beta) if one.of == "fixed" else (at.own, into.own)
         places = list(one.indices)

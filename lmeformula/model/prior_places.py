@@ -8,12 +8,14 @@ from typing import Literal, NamedTuple
 from lmeformula.family.bounded import ANYTHING, CHANCE, POSITIVE, Bounded
 from lmeformula.family.own import Ascending, Held, Own, Positive
 from lmeformula.family.thresholds import Patterned
-from lmeformula.model.params import ParamSpace
+from lmeformula.model.params import ParamSpace, TermShape
 from lmeformula.priors.record import Support
 
 # What a prior may be of: a coefficient, a standard deviation, a correlation or a covariance matrix of a term,
-# an own parameter of the family.
-Of = Literal["fixed", "sd", "cor", "cov", "own"]
+# an own parameter of the family, or of a term's covariance structure, such as its range or its one correlation.
+Of = Literal["fixed", "sd", "cor", "cov", "own", "structure"]
+# Structures whose correlations are one number, or a few, each of which may have a prior of its own.
+WITH_OWN = ("one", "two", "lags")
 
 
 class Place(NamedTuple):
@@ -24,7 +26,7 @@ class Place(NamedTuple):
       of: what it is.
       support: where it lies.
       number: of a coefficient, or an own parameter, its number; of a standard deviation that of its
-        coefficient.
+        coefficient; of a structure's parameter that among those it reports.
       term: the number of the term; -1 of the others.
     """
 
@@ -45,12 +47,17 @@ def places_of(space: ParamSpace) -> Iterator[Place]:
         labels = term.structure.labels(term.columns)
         names = theta[start : start + len(labels)]
         start += len(labels)
-        for (kind, label), name in zip(labels, names, strict=True):
+        k = len(term.columns)
+        num_sds, has_own = term.structure.num_sds(k), _has_own(term)
+        for place, ((kind, _), name) in enumerate(zip(labels, names, strict=True)):
             if term.structure.correlations == "known":
                 continue  # The scale of a matrix is no standard deviation.
-            if kind == "sd" and (not label or label in term.columns):
-                index = term.columns.index(label) if label else 0
-                yield Place(name, "sd", "positive", index, number)
+            if kind == "sd" and place < num_sds:
+                # Of coefficients with one in common that of the first.
+                yield Place(name, "sd", "positive", place * (k // num_sds), number)
+            elif has_own:
+                where: Support = "within" if kind == "cor" else "positive"
+                yield Place(name, "structure", where, place, number)
         if term.structure.correlations == "each":
             if len(term.columns) > 1:
                 yield Place(f"cor({term.name})", "cor", "correlation", 0, number)
@@ -60,6 +67,14 @@ def places_of(space: ParamSpace) -> Iterator[Place]:
     ):
         if support is not None:
             yield Place(name, "own", support, index)
+
+
+def _has_own(term: TermShape) -> bool:
+    """Whether what gives a term's correlations are parameters by themselves, and not elements of a matrix."""
+    structure = term.structure
+    if structure.correlations == "blocks":
+        structure = structure.structure  # type: ignore[attr-defined]
+    return structure.correlations in WITH_OWN
 
 
 def _supports(own: Own) -> list[Support | None]:

@@ -16,18 +16,32 @@ from lmeformula.family import Family
 from lmeformula.family.own import Ascending
 from lmeformula.model.params import ParamSpace, TermShape
 from lmeformula.model.prior_places import Of, Place, places_of
+from lmeformula.priors.matrices import LKJ
 from lmeformula.priors.parse import prior
+from lmeformula.priors.real import Cauchy, Normal, Student
 from lmeformula.priors.record import Matrix, Prior, Support
+from lmeformula.priors.within import Within
 
 EXAMPLE = '{"b": "normal(0, 2.5)", "sd": "half_student(3, 0, 2.5)"}'
 # What is written after a standard deviation, or a covariance, that a prior is of relative to the residual's.
 RELATIVE = re.compile(r"^(sd|cov)(\(.*\))?\s*/\s*(sigma(?:\s*(?:\^|\*\*)\s*2)?)$", re.DOTALL)
+# What own parameters of families are called in brms and glmmTMB, and here.
+OF_OTHERS = {
+    "phi": ("precision", "dispersion"),
+    "shape": ("dispersion", "shape"),
+    "zi": ("zero_probability",),
+    "hu": ("zero_probability",),
+    "cutpoints": ("thresholds",),
+    "residual": ("sigma",),
+}
 # What priors on each kind of support are.
 FOR = {
     "real": 'normal, student or cauchy, such as "normal(0, 2.5)"',
     "positive": "half_normal, half_student, half_cauchy, exponential, gamma, inverse_gamma or lognormal, such "
     'as "half_student(3, 0, 2.5)"',
     "share": 'beta, such as "beta(2, 2)"',
+    "within": "normal, student or cauchy, of which the part between the bounds is taken, or lkj, such as "
+    '"normal(0, 0.5)"',
     "correlation": '"lkj(2)"',
     "covariance": '"wishart()" or inverse_wishart',
 }
@@ -129,6 +143,7 @@ def priors_of(
         except ModelError as error:
             raise ModelError(f"priors[{key!r}]: {error.problem}", hint=error.hint) from None
         rank, of_name = _named(name, places, design, family, space)
+        density = density.given if isinstance(density, Within) else density
         _check_support(key, density, of_name, space)
         found.append((rank, key, is_relative, density, of_name))
     taken: dict[str, tuple[int, str]] = {}
@@ -144,20 +159,34 @@ def priors_of(
     assigned = []
     for _, key, is_relative, density, of_name in found:
         mine = tuple(place for place in of_name if taken[place.name][1] == key)
-        if mine:
+        for own, some in _alike(mine, density, space).items():
             assigned.append(
                 Assigned(
                     key,
-                    density,
-                    mine[0].of,
-                    tuple(place.name for place in mine),
-                    tuple(place.number for place in mine),
-                    tuple(place.term for place in mine),
+                    own,
+                    some[0].of,
+                    tuple(place.name for place in some),
+                    tuple(place.number for place in some),
+                    tuple(place.term for place in some),
                     is_relative,
                 )
             )
     _check_once(tuple(assigned))
     return Priors(tuple(assigned))
+
+
+def _alike(
+    places: tuple[Place, ...], density: Prior, space: ParamSpace
+) -> dict[Prior, list[Place]]:
+    """Parameters by the density that each has: of single correlations it lies between their bounds."""
+    found: dict[Prior, list[Place]] = {}
+    for place in places:
+        own = density
+        if place.support == "within":
+            term = space.terms[place.term]
+            own = Within(density, term.structure.least_correlation(len(term.columns)))
+        found.setdefault(own, []).append(place)
+    return found
 
 
 def log_orders(priors: Priors, space: ParamSpace) -> float:
@@ -229,10 +258,14 @@ def _named(
         exact = tuple(one for one in places if one.of == "fixed" and one.name == inner.group(1))
     if exact:
         return 0, exact
-    of_term = re.fullmatch(r"(sd|cor|cov)\((.*)\)", name, re.DOTALL)
+    of_term = re.fullmatch(r"(\w+)\((.*)\)", name, re.DOTALL)
     if of_term is not None:
         kind, term = of_term.groups()
-        some = tuple(one for one in places if one.of == kind and space.terms[one.term].name == term)
+        some = tuple(
+            one
+            for one in places
+            if one.term >= 0 and _kind(one) == kind and space.terms[one.term].name == term
+        )
         if some:
             return 1, some
     groups = dict(_groups(places, design, family, space))
@@ -260,10 +293,15 @@ def _groups(
     for number, predictor in enumerate(predictors):
         if number:
             yield f"{predictor.name}_b", slopes(lambda one, number=number: one == number)  # type: ignore[misc]
-    for kind in ("sd", "cor", "cov"):
-        yield kind, tuple(one for one in places if one.of == kind)
+    for kind in ("sd", "cor", "cov", "range", "smoothness"):
+        yield kind, tuple(one for one in places if one.term >= 0 and _kind(one) == kind)
     if space.own.size > 1 and "_and_" not in space.own.variable:
         yield space.own.variable, tuple(one for one in places if one.of == "own")
+
+
+def _kind(place: Place) -> str:
+    """What a parameter of a term is: "sd", "cor", "cov", "range", ..."""
+    return place.name.partition("(")[0]
 
 
 def _unknown(
@@ -274,6 +312,8 @@ def _unknown(
     if refused is not None:
         return refused
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if not near and name in OF_OTHERS:
+        near = [one for one in OF_OTHERS[name] if one in known]
     meant = f"Did you mean {near[0]!r}? " if near else ""
     most = 12
     listed = ", ".join(repr(one) for one in dict.fromkeys((*groups, *known[:most])))
@@ -313,7 +353,10 @@ def _structures(terms: list[TermShape]) -> str:
 
 def _check_support(key: str, density: Prior, places: tuple[Place, ...], space: ParamSpace) -> None:
     for place in places:
-        if density.support != place.support:
+        is_within = place.support == "within" and isinstance(
+            density, Normal | Student | Cauchy | LKJ
+        )
+        if density.support != place.support and not is_within:
             raise ModelError(
                 f"priors[{key!r}]: {density.text} is no prior of {place.name}, "
                 f"{_lies(place.support)}",
@@ -329,6 +372,7 @@ def _lies(support: Support) -> str:
         "real": "which may be any number",
         "positive": "which is above zero",
         "share": "which lies between 0 and 1",
+        "within": "which is a correlation",
         "correlation": "which is a matrix of correlations",
         "covariance": "which is a covariance matrix",
     }[support]

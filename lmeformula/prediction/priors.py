@@ -17,6 +17,7 @@ SCALES = {
     "cor": "correlation matrix",
     "cov": "covariance matrix",
     "own": "own parameter",
+    "structure": "parameter of the covariance",
 }
 
 
@@ -39,20 +40,20 @@ def priors_of_fit(fit: FittedModel) -> pd.DataFrame:
     space, rows = fit.model.space, {}
     covered = set()
     for one in fit.model.priors:
-        for name, index, term in zip(one.names, one.indices, one.terms, strict=True):
+        for name, term in zip(one.names, one.terms, strict=True):
             scale = SCALES[one.of]
             if one.is_relative:
                 scale += " over sigma" if one.of == "sd" else " over sigma^2"
             rows[name] = (one.prior.text, scale, one.key)
-            if one.of in ("fixed", "own"):
+            if one.of in ("fixed", "own", "structure"):
                 covered.add(name)
                 continue
             names = space.names[space.theta_slices[term]]
             structure, columns = space.terms[term].structure, space.terms[term].columns
             labels = structure.labels(columns)
-            for known, (kind, label) in zip(names, labels, strict=True):
+            for known, (kind, _) in zip(names, labels, strict=True):
                 whole = one.of == "cov" or (one.of == "cor" and kind == "cor")
-                single = one.of == "sd" and kind == "sd" and label in ("", columns[index])
+                single = one.of == "sd" and known == name
                 if whole or single:
                     covered.add(known)
     order = [name for name in space.names if name not in covered or name in rows]

@@ -12,8 +12,9 @@ from lmeformula.arguments.kinds import is_number, shown
 from lmeformula.arrays import Floats
 from lmeformula.errors import ModelError
 
-# Where a parameter may lie: anywhere, above zero, between zero and one; or what kind of matrix it is.
-Support = Literal["real", "positive", "share", "correlation", "covariance"]
+# Where a parameter may lie: anywhere, above zero, between zero and one, between the bounds of a single
+# correlation; or what kind of matrix it is.
+Support = Literal["real", "positive", "share", "within", "correlation", "covariance"]
 # Slopes are worked out of complex numbers too: their second derivatives follow without differences.
 Values: TypeAlias = Any
 

@@ -15,6 +15,7 @@ from lmeformula.arrays import Tensor
 from lmeformula.errors import ModelError
 from lmeformula.model.priors import Assigned, log_orders
 from lmeformula.priors import LKJ, Gamma, InverseWishart, Scalar, Wishart
+from lmeformula.priors.within import Within
 from lmeformula.sampling.nuts.coordinates import Coordinates, OfTerm
 from lmeformula.sampling.nuts.target import LogPrior
 
@@ -36,12 +37,15 @@ def log_prior(coordinates: Coordinates) -> LogPrior:
     has_own = {place for one in priors.of("cor", "cov") for place in one.terms}
 
     orders = log_orders(priors, coordinates.space)
+    with_own = sorted({place for one in priors.of("structure") for place in one.terms})
 
     def density(natural: Mapping[str, Tensor]) -> Tensor:
         found = orders
         for part in parts:
             found = found + part(natural)
         # Correlations have the density of the matrix, by which its factor has another.
+        for place in with_own:
+            found = found + _reported(coordinates.terms[place], natural)[1]
         for place, term in enumerate(coordinates.terms):
             if _is_whole(term) and place not in has_own:
                 found = found + _of_correlations(term, 1.0, natural)
@@ -62,12 +66,30 @@ def _part(one: Assigned, coordinates: Coordinates) -> LogPrior:
     if one.of == "own":
         return _of_own(one, coordinates)
     terms = coordinates.terms
+    if one.of == "structure":
+        density = cast(Within, one.prior)
+        log_density = (
+            density.tfp_log_density
+            if isinstance(density, Within)
+            else lambda values: _scalar(density, values)
+        )
+
+        def of_structures(natural: Mapping[str, Tensor]) -> Tensor:
+            found: Any = 0.0
+            for index, place in zip(one.indices, one.terms, strict=True):
+                term = terms[place]
+                first = term.structure.num_sds(term.num_columns)
+                found += log_density(_reported(term, natural)[0][:, index - first])
+            return found
+
+        return of_structures
     if one.of == "sd":
 
         def of_sds(natural: Mapping[str, Tensor]) -> Tensor:
             found: Any = 0.0
             for index, place in zip(one.indices, one.terms, strict=True):
-                sd = _column(natural[terms[place].stddev], index)
+                k, structure = terms[place].num_columns, terms[place].structure
+                sd = _column(natural[terms[place].stddev], index * structure.num_sds(k) // k)
                 if one.is_relative:
                     sigma = natural[coordinates.own]
                     found += _scalar(one.prior, sd / sigma) - tf.math.log(sigma)
@@ -96,6 +118,14 @@ def _of_own(one: Assigned, coordinates: Coordinates) -> LogPrior:
         return sum(_scalar(one.prior, _column(values, index)) for index in one.indices)
 
     return density
+
+
+def _reported(term: OfTerm, natural: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """What a structure reports besides standard deviations (c, e), and the log volume (c,)."""
+    found: tuple[Tensor, Tensor] = term.structure.tfp_reported(
+        natural[term.correlation], term.num_columns
+    )
+    return found
 
 
 def _column(values: Tensor, index: int) -> Tensor:
