@@ -15,6 +15,7 @@ from lmeformula.covariance.known import Known
 from lmeformula.covariance.loadings import Loadings
 from lmeformula.covariance.matern import Matern
 from lmeformula.covariance.one_correlation import OneCorrelation
+from lmeformula.covariance.shared import Shared
 from lmeformula.covariance.structure import Structure
 from lmeformula.covariance.toeplitz import Toeplitz
 from lmeformula.covariance.unstructured import Unstructured
@@ -66,6 +67,10 @@ class Written(Protocol):
         """(k, k) known covariance between them, up to its scale; None where there is none."""
 
     @property
+    def is_related(self) -> bool:
+        """Whether a covariance between its levels is known."""
+
+    @property
     def parts(self) -> int:
         """How many groups of coefficients have a covariance of their own."""
 
@@ -87,6 +92,8 @@ def structure_of(term: Written) -> Structure:
     if term.parts == 1:
         return each
     own = len(term.columns) // term.parts
+    if term.is_related and own == 1:
+        return Shared()
     # Of variances alone, each their own, there are no blocks.
     is_bare = each.num_params(own) == own == each.num_sds(own)
     return STRUCTURES[("diag", False)] if is_bare else DirectSum(each, term.parts)

@@ -87,6 +87,11 @@ class TermBlock:
             object.__setattr__(self, "predictors", (0,) * len(self.columns))
 
     @property
+    def is_related(self) -> bool:
+        """Whether a covariance between its levels is known."""
+        return self.relation is not None
+
+    @property
     def meets(self) -> bool:
         """Whether its levels meet one another: they are not independent, or a row has several of them."""
         return self.relation is not None or self.shares is not None

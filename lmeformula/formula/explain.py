@@ -169,7 +169,8 @@ def group_words(group: ir.GroupingFactor, terms: tuple[ir.RandomTerm, ...]) -> s
 def covariance_words(term: ir.RandomTerm) -> str:
     """Say how the coefficients of a term vary together, and with what tails."""
     tails = ", by Student's t distribution" if term.group.distribution == "student" else ""
-    each = f", for each level of {name_text(term.group.by)} by itself" if term.group.by else ""
+    alone = "" if term.group.cov else " by itself"
+    each = f", for each level of {name_text(term.group.by)}{alone}" if term.group.by else ""
     related = (
         f", related between levels as {name_text(term.group.cov)} says" if term.group.cov else ""
     )

@@ -376,6 +376,13 @@ def _check_terms(design: Design) -> None:
                 f"'{first[1].group.by}'",
                 hint="With gr(g, by = a) there are us, diag, cs, toep and hetar1, with a variance for each.",
             )
+        if term.parts > 1 and term.is_related and len(term.columns) > term.parts:
+            raise refused(
+                f"with by and cov a level of {term.group} has one coefficient, and this term has "
+                f"{len(term.columns) // term.parts}",
+                hint=f"Write (1 | gr({term.group}, by = {first[1].group.by}, cov = {first[1].group.cov})), and "
+                "other coefficients in terms of their own.",
+            )
         if not term.prior.has_df:
             continue
         if design.num_predictors > 1:

@@ -163,13 +163,13 @@ def covariance_parameters(effects: Effects) -> list[Node]:
     """The standard deviations of a term, and its correlations where it has any."""
     k, name = len(effects.columns), effects.name
     structure = effects.structure
-    if structure.correlations == "factors":
+    if structure.correlations == "factors" and not structure.num_sds(k):
         return [Node(f"loadings_{name}", "parameter", (k, structure.rank(k)))]
     if structure.correlations == "known":
         return [Node(f"stddev_{name}", "parameter", ())] * structure.num_sds(k)
     shape = () if k == 1 or effects.has_one_variance else (k,)
     parameters = [Node(f"stddev_{name}", "parameter", shape)]
-    if effects.is_correlated:
+    if effects.is_correlated and structure.correlations != "factors":
         parameters.append(Node(f"correlation_{name}", "parameter", _pairs(effects.structure, k)))
     if effects.has_df:
         parameters.append(Node(f"df_{name}", "parameter", ()))

@@ -238,21 +238,22 @@ def whole_factor(
     """
     k = len(term.columns)
     theta = structure.to_free(covariance)
-    if structure.correlations == "factors":
+    if structure.correlations == "factors" and not structure.num_sds(k):
         loadings = tf.Variable(theta, dtype=dtype, name=f"loadings_{part}")
         # Held up by next to nothing across its factors: a density needs full rank.
         factor = tfp.util.DeferredTensor(
             loadings, lambda value: structure.tfp_factor(value, k), shape=(k, k)
         )
         return factor, {f"loadings_{part}": loadings}
-    if structure.rank(k) < k:
+    if structure.correlations == "known" and structure.rank(k) < k:
         raise ModelError(
             f"the matrix of {term.covariance}() is singular: effects with it have no density",
             hint="fit.simulate draws them.",
         )
     if not len(theta):
         return tf.constant(structure.cholesky(theta, k), dtype), {}
-    stddev = positive(np.exp(theta[0]), dtype, f"stddev_{part}")
+    start = np.exp(theta if structure.correlations == "factors" else theta[0])
+    stddev = positive(start, dtype, f"stddev_{part}")
     factor = tfp.util.DeferredTensor(
         stddev, lambda value: structure.tfp_factor(value, k), shape=(k, k)
     )

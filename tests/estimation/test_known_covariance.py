@@ -383,3 +383,38 @@ def test_words_for_it():
     assert r"\mathbf{\text{A}} \otimes \Sigma_{1}" in fit.formula._repr_latex_()
     assert "Σ_animal · A" in str(fit.model.equation())
     assert "x A), " in str(fit.model.graph())
+
+
+@pytest.mark.parametrize("reml", [False, True])
+def test_sizes_of_related_effects_go_by_a_factor(reml):
+    """gr(g, by = a, cov = A): s_a times effects with covariance A, as brms has it, and dense algebra."""
+    r = np.random.default_rng(5)
+    A = known()
+    sex = np.array(["f", "m"])[r.integers(0, 2, len(A))]
+    data = rows().copy()
+    where = data["animal"].map({name: place for place, name in enumerate(born(1)["id"])})
+    data["sex"] = sex[where]
+    size = np.where(data["sex"] == "m", 0.7, 1.5)
+    data["y"] = data["x"] + size * (np.linalg.cholesky(A) @ r.normal(size=len(A)))[where]
+    data["y"] += 0.6 * r.normal(size=len(data))
+    given = {"A": (A, list(born(1)["id"]))}
+    formula = "y ~ x + (1 | gr(animal, by = sex, cov = A))"
+    fit = lf.fit(formula, data, covariances=given, reml=reml, **QUIET)
+    assert fit.certificate.holds
+    X = np.column_stack([np.ones(len(data)), data["x"]])
+
+    def value(logs: np.ndarray) -> float:
+        sd = np.where(data["sex"] == "m", *np.exp(logs[[1, 0]]))
+        V = np.outer(sd, sd) * A[np.ix_(where, where)] + np.exp(2 * logs[2]) * np.eye(len(data))
+        root = np.linalg.cholesky(V)
+        Q, y = np.linalg.solve(root, X), np.linalg.solve(root, data["y"])
+        left = y - Q @ np.linalg.lstsq(Q, y, rcond=None)[0]
+        found = -0.5 * (len(y) - 2 * reml) * np.log(2 * np.pi) - np.log(np.diag(root)).sum()
+        return found - 0.5 * left @ left - 0.5 * reml * np.linalg.slogdet(Q.T @ Q)[1]
+
+    here = np.log(fit.param_values[2:])
+    assert float(fit.loglik) == pytest.approx(value(here), abs=1e-8)
+    for step in 1e-3 * np.vstack([np.eye(3), -np.eye(3)]):
+        assert value(here + step) < value(here)
+    with pytest.raises(ModelError, match="has one coefficient, and this term has 2"):
+        lf.fit("y ~ x + (x | gr(animal, by = sex, cov = A))", data, covariances=given, **QUIET)
