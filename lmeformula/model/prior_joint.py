@@ -175,7 +175,7 @@ def _check(design: Design, family: Family, space: ParamSpace, priors: Priors) ->
             "the joint distribution with priors is of models with one linear predictor",
             hint="model.joint has the effects and the response at given parameters.",
         )
-    if space.own.report is not None:
+    if family.thresholds and space.own.report is not None:
         raise ModelError(
             "the joint distribution with priors is not of thresholds in a pattern",
             hint='method="nuts" draws from the posterior of such models.',
