@@ -67,7 +67,10 @@ class Check:
 
 @kinds.takes(level=kinds.significance, seed=kinds.seed)
 @of_observations
-@not_of_draws("checks by tests")
+@not_of_draws(
+    "checks by tests",
+    "fit.plot.ppc() draws responses from the posterior; fit.residuals('quantile') are of the draws.",
+)
 def check(fit: FittedModel, *, level: float = 0.01, seed: int = 0) -> Check:
     """Look for what often goes wrong with models of grouped data.
 

@@ -210,7 +210,10 @@ class CrossValidation:
     options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
     checkpoint=kinds.optional(kinds.path),
 )
-@not_of_draws("refits without some rows")
+@not_of_draws(
+    "refits without some rows",
+    "arviz.loo(fit.to_arviz()) leaves each row out by importance, without a refit.",
+)
 def cross_validate(
     fit: FittedModel,
     folds: Any = None,
