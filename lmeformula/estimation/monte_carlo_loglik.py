@@ -81,7 +81,9 @@ def log_likelihood(
             value, error = _bridged(of, there, solution.sampled_at, seed)
             value += float(rise @ (solution.params - solution.sampled_at))
         error = float(np.hypot(error, shortfall(solution)))
-        error = float(np.hypot(error, np.sqrt(max(rise @ solution.mc_covariance @ rise, 0.0))))
+        error = float(
+            np.hypot(error, np.sqrt(max(float(rise @ solution.mc_covariance @ rise), 0.0)))
+        )
     return LogLik(float(value), error, model.space.size, model.design.num_observations)
 
 

@@ -198,7 +198,7 @@ def _drawn_leverages(fit: FittedModel, rows: Design, places: slice) -> Floats:
 
     def spread(one: FittedModel) -> Floats:
         away = linear_predictor(one, rows) - mean
-        return np.einsum("an,bn->nab", away, away)
+        return np.asarray(np.einsum("an,bn->nab", away, away))
 
     found = np.einsum("nab,nba->n", precisions, over_draws(fit, spread, OF_MEANS))
     return np.asarray(found / rows.frequencies)
