@@ -72,14 +72,19 @@ class _MixedModel(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.options = options
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the model.
 
         Args:
           X: (n, columns) a data frame with the columns that the formula names, or an array.
           y: (n,) the response, numbers or classes; by default the column of X that the formula names.
+          sample_weight: (n,) how many identical rows each row stands for, whole numbers: the `frequency=` of
+            `lmeformula.fit`. With scikit-learn's metadata routing `set_fit_request(sample_weight=True)` asks
+            for it. How precise a row is says `options={"weights": "column of X"}`.
         Returns:
           self.
+        Raises:
+          FormulaDataError: if a weight is no whole number, or negative.
         """
         kinds.text("formula", self.formula)
         find_family(self.family)
@@ -94,12 +99,21 @@ class _MixedModel(BaseEstimator):  # type: ignore[misc]
                 f"{type(self).__name__} requires y to be passed, but the target y is None",
                 hint=f"Or give the response as the column {name!r} of X.",
             )
-        y = self._response(table[name] if y is None else y)
+        y, counts = table[name] if y is None else y, None
         check_consistent_length(table, y)
+        if sample_weight is not None:
+            counts = _counts(sample_weight, table)
+            if not counts.all():  # as if these rows were not there
+                left = counts > 0
+                table, counts = table[left], counts[left]
+                y = y[left] if isinstance(y, pd.Series) else np.asarray(y)[left]
+        y = self._response(y)
         table = table.assign(**{name: y})
         has_response = parse(self.formula).response is not None
         text = self.formula if has_response else f"{name} {self.formula}"
         options = {"progress": False, **(self.options or {})}
+        if counts is not None:
+            options["frequency"] = counts
         self.result_ = fit_formula(
             text, table, self.family, method=self.method, seed=self.random_state or 0, **options
         )
@@ -281,6 +295,24 @@ class MixedModelClassifier(ClassifierMixin, _MixedModel):  # type: ignore[misc]
         place_of = self._places[codes]
         labels = [str(name) for name in names]
         return pd.Categorical.from_codes(place_of, labels, ordered=True)
+
+
+def _counts(sample_weight: Any, table: pd.DataFrame) -> Floats:
+    """Weights (n,) as scikit-learn means them: a row with two is the same as two rows."""
+    counts = np.asarray(column_or_1d(sample_weight, dtype=np.float64), float)
+    check_consistent_length(table, counts)
+    wrong = ~((counts >= 0) & (counts == np.floor(counts)) & np.isfinite(counts))
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise FormulaDataError(
+            f"sample_weight is not a whole number, 0 or more, in {int(wrong.sum()):,} rows: the first is row "
+            f"{first}, with {counts[first]:g}",
+            hint="It says how many identical rows each row stands for. How precise a row is says a column of "
+            'X: options={"weights": "its name"}, for families that have such weights.',
+        )
+    if not counts.any():
+        raise FormulaDataError("every sample_weight is zero: no row is left")
+    return counts
 
 
 def response_name(formula: str) -> str:

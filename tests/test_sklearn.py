@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
@@ -80,16 +81,24 @@ NEED_A_GROUPING_FACTOR = (
     "check_regressors_int",
     "check_regressors_no_decision_function",
     "check_regressors_train",
+    "check_sample_weights_pandas_series",
     "check_supervised_y_2d",
 )
 
 
 def expected_failures(estimator: Any) -> dict[str, str]:
     if isinstance(estimator, _Grouped):
-        return {}
+        check = "check_sample_weight_equivalence_on_dense_data"
+        return {check: "it has 30 columns for 15 samples; a test below is for a mixed model"}
     if isinstance(estimator, MixedModelClassifier):
-        return {"check_classifier_data_not_an_array": "the table's columns are named by numbers"}
-    return dict.fromkeys(NEED_A_GROUPING_FACTOR, "no column of the check is a grouping factor")
+        return dict.fromkeys(
+            ("check_classifier_data_not_an_array", "check_sample_weights_pandas_series"),
+            "the table's columns are named by numbers",
+        )
+    perfect = "its means of rows without scatter agree to 1.4e-9, and 1e-9 is asked"
+    return dict.fromkeys(NEED_A_GROUPING_FACTOR, "no column of the check is a grouping factor") | {
+        "check_sample_weight_equivalence_on_dense_data": perfect
+    }
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -262,3 +271,45 @@ def test_without_scikit_learn_the_error_says_what_to_install() -> None:
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert "pip install lmeformula[sklearn]" in done.stdout, done.stderr
+
+
+# ---- weights
+
+
+def test_a_weight_of_two_is_the_row_twice() -> None:
+    weight = np.arange(len(SLEEP)) % 3
+    model = MixedModelRegressor(FORMULA)
+    weighted = model.fit(SLEEP, SLEEP["Reaction"], sample_weight=pd.Series(weight)).result_
+    repeated = SLEEP.loc[SLEEP.index.repeat(weight)]
+    twice = MixedModelRegressor(FORMULA).fit(repeated, repeated["Reaction"]).result_
+    pd.testing.assert_series_equal(weighted.fixef, twice.fixef, rtol=1e-6)
+    assert float(weighted.loglik) == pytest.approx(float(twice.loglik), abs=1e-6)
+
+
+def test_weights_are_routed_through_pipelines_and_cross_validation() -> None:
+    weight = np.arange(len(SLEEP)) % 2 + 1
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = MixedModelRegressor(FORMULA).set_fit_request(sample_weight=True)
+        model.set_score_request(sample_weight=True)
+        pipe = make_pipeline(FunctionTransformer(), model)
+        fitted = pipe.fit(SLEEP, SLEEP["Reaction"], sample_weight=weight)
+        assert fitted[-1].result_.nobs == weight.sum()
+        search = GridSearchCV(
+            pipe, {"mixedmodelregressor__re_form": [None, "NA"]}, cv=GroupKFold(3)
+        )
+        search.fit(SLEEP, SLEEP["Reaction"], sample_weight=weight, groups=SLEEP["Subject"])
+        assert search.best_estimator_[-1].result_.nobs == weight.sum()
+
+
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        (np.full(180, 0.5), "not a whole number, 0 or more, in 180 rows"),
+        (np.full(180, -1.0), "not a whole number"),
+        (np.full(180, np.nan), "with nan"),
+        (np.zeros(180), "every sample_weight is zero"),
+    ],
+)
+def test_weights_that_are_no_counts_are_refused(weight: Any, words: str) -> None:
+    with pytest.raises(lf.FormulaDataError, match=words):
+        MixedModelRegressor(FORMULA).fit(SLEEP, SLEEP["Reaction"], sample_weight=weight)

@@ -45,7 +45,10 @@ def check_rows(design: Design, family: str, wrong: Mask, needs: str, hint: str =
         raise unsuitable(design, family, needs, f"{where} {hint}".rstrip())
 
 
-def refuse_weights(design: Design, family: str, hint: str = "Repeat the rows instead.") -> None:
+REPEATED = "Repeat the rows instead, or say how many identical rows each stands for: frequency=..."
+
+
+def refuse_weights(design: Design, family: str, hint: str = REPEATED) -> None:
     """Refuse prior weights."""
     if design.weights is not None:
         raise ModelError(f"the {family} family does not take prior weights", hint=hint)
