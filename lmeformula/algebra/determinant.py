@@ -20,13 +20,15 @@ from lmeformula.arrays import Floats, as_rows
 
 # Most multiplications of all directions: beyond, a gradient or two more cost less.
 MOST_WORK = 30_000_000
+# Numbers of the array in which pairs of two coefficients meet pairs of others.
+MOST_NUMBERS = 20_000_000
 # A multiplication by what is there of a sparse matrix takes so many times as long.
 SPARSE = 8
 
 
 def is_small(plan: Layout, num_directions: int) -> bool:
     """Whether second derivatives along so many directions take less time than differences of first ones."""
-    if plan.is_general:
+    if plan.is_general or any(k**4 > MOST_NUMBERS for _, k in plan.sizes):
         return False
     r = plan.num_effects - plan.lead_size
     if num_directions * (plan.lead_size + r) * (r + 1) * (r + 1) <= MOST_WORK:

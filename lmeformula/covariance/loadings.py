@@ -98,7 +98,7 @@ class Loadings:
         d = self.rank(k)
         kept = np.where(values > k * ROUNDING * values[-1], values, 0.0)[-d:]
         root = vectors[:, -d:] * np.sqrt(kept)
-        turned = np.linalg.qr(root.T, mode="r").T
+        turned = np.asarray(np.linalg.qr(root.T)[1]).T
         turned = turned * np.where(np.diag(turned) < 0.0, -1.0, 1.0)
         return np.asarray(turned[tuple(np.transpose(self.places(k)))])
 
@@ -169,10 +169,10 @@ class LoadingsChart:
         return np.asarray(np.tensordot(elements, self.basis, 1))
 
     def factor(self, elements: Floats) -> Floats:
-        return self.limit(elements) + self.held
+        return np.asarray(self.limit(elements) + self.held)
 
     def jacobian(self, elements: Floats) -> Floats:
-        return self.basis
+        return np.asarray(self.basis)
 
     def falling(self, elements: Floats, slope: Floats, pull: Floats) -> Floats:
         # All of it: across the factors it does not vanish at a maximum.

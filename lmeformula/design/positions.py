@@ -15,8 +15,8 @@ from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression, RandomTerm
 from lmeformula.formula.kinds import KINDS
 
-# Whether a singular covariance is the only one with its likelihood takes the fourth power of these in memory.
-MOST_POSITIONS = 100
+# A covariance of these, its derivatives and what they do to a likelihood take the third power of them in time.
+MOST_POSITIONS = 400
 
 
 def at_positions(

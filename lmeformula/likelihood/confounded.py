@@ -263,8 +263,16 @@ def _unseen(columns: _Columns, moves: list[Floats]) -> Floats:
                 continue
             shape = plan.sizes[i][1], plan.sizes[j][1]
             blocks = (Z[i].T @ Z[j]).tobsr(blocksize=shape).data.reshape(-1, shape[0] * shape[1])
-            squares = (blocks.T @ blocks).reshape(*shape, *shape)
-            traces = np.einsum("arp,pqrs,bqs->ab", first, squares, second, optimize=True)
+            if blocks.shape[1] ** 2 > MOST_NUMBERS:
+                # Of many coefficients level by level.
+                each = blocks.reshape(-1, *shape)
+                traces = sum(
+                    (as_rows(first @ one) @ as_rows(one @ second).T for one in each),
+                    np.zeros((len(first), len(second))),
+                )
+            else:
+                squares = (blocks.T @ blocks).reshape(*shape, *shape)
+                traces = np.einsum("arp,pqrs,bqs->ab", first, squares, second, optimize=True)
             here, there = slice(ends[i], ends[i + 1]), slice(ends[j], ends[j + 1])
             gram[here, there] = traces
             gram[there, here] = traces.T

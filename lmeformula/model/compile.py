@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from lmeformula.model.joint import Joint
 
 DTYPES = ("float64", "float32")
+# Of fields, where responses are not normal.
+MOST_POSITIONS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,6 +248,7 @@ def compile(
     _check_sigma(rule, sigma)
     _check_workers(design, rule, sigma, has_priors=bool(priors))
     _check_terms(design)
+    _check_positions(design, rule)
     check_design(design)
     if has_residual and sigma is None:
         check_residual(design)
@@ -337,6 +340,20 @@ def _check_sigma(family: Family, sigma: float | None) -> None:
         raise ModelError(
             f"the {family.name} family has no residual sd to fix", hint="Leave sigma out."
         )
+
+
+def _check_positions(design: Design, family: Family) -> None:
+    """Refuse more positions than the likelihood of responses that are not normal takes in reasonable time."""
+    if family.is_normal:
+        return
+    for term in design.terms:
+        count = 0 if term.positions is None else len(term.positions)
+        if count > MOST_POSITIONS:
+            raise ModelError(
+                f"there are {count:,} positions in {term.covariance}(), and a {family.name} model takes "
+                f"{MOST_POSITIONS:,}",
+                hint="Round them to a grid: floor(x * 10) / 10. A gaussian model takes more.",
+            )
 
 
 def _check_terms(design: Design) -> None:

@@ -57,6 +57,8 @@ def _is_apart(design: Design, term: TermBlock, columns: Mask) -> bool:
     scale = np.sqrt(np.mean(values**2, axis=0))
     scale = np.where(scale > 0.0, scale, 1.0)
     structure = term_shape(term).structure
+    if not structure.num_params(k):
+        return True
     if structure.correlations == "each" and np.linalg.matrix_rank(values / scale) == k:
         # An unstructured covariance is one whatever the columns' origins: orthogonal ones keep digits.
         values, scale = np.linalg.qr(values)[0] * np.sqrt(len(values)), np.ones(k)

@@ -121,16 +121,36 @@ def test_a_correlation_of_one_is_a_bound():
     ("term", "says"),
     [
         ("ou(0 + letter | g)", "ou.. needs numbers for coordinates"),
-        ("exp(0 + wild | g)", "positions of wild, and exp.. takes 100"),
+        ("exp(0 + wild | g)", "positions of wild, and exp.. takes 400"),
     ],
 )
 def test_refused(term, says):
-    wide = pd.concat([rows()] * 4, ignore_index=True)
+    wide = pd.concat([rows()] * 12, ignore_index=True)
     wide = wide.assign(
         wild=np.arange(len(wide)) / 7.0, letter=np.array(list("uvw"))[np.arange(len(wide)) % 3]
     )
     with pytest.raises(lf.LmeFormulaError, match=says):
         lf.design(f"y ~ x + {term}", wide)
+
+
+def test_a_gaussian_field_takes_more_positions_than_counts_do():
+    """Of 150 positions its likelihood is that of dense algebra."""
+    rng = np.random.default_rng(3)
+    at = rng.uniform(0.0, 9.0, 150).round(3)
+    data = pd.DataFrame({"t": np.tile(at, 2), "one": 1})
+    data["y"] = np.sin(data["t"]) + 0.3 * rng.normal(size=len(data))
+    found = lf.fit("y ~ 1 + exp(0 + t | one)", data, **QUIET)
+    assert found.certificate.holds
+    sd, scale, sigma = found.param_values[1:]
+    apart = np.abs(data["t"].to_numpy()[:, None] - data["t"].to_numpy())
+    V = sd**2 * np.exp(-apart / scale) + sigma**2 * np.eye(len(data))
+    root = np.linalg.cholesky(V)
+    left = np.linalg.solve(root, data["y"] - found.fixef.iloc[0])
+    value = -0.5 * len(data) * np.log(2 * np.pi) - np.log(np.diag(root)).sum() - 0.5 * left @ left
+    assert float(found.loglik) == pytest.approx(value, abs=1e-7)
+    counts = data.assign(y=rng.poisson(1.0, len(data)))
+    with pytest.raises(lf.ModelError, match="a poisson model takes 100"):
+        lf.fit("y ~ 1 + exp(0 + t | one)", counts, "poisson", **QUIET)
 
 
 def test_one_level_has_a_field_but_no_intercepts():
