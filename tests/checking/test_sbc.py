@@ -204,3 +204,14 @@ def test_draws_by_nuts_are_those_of_the_posterior():
         lf.compile(design, priors=priors), 20, seed=1, num_warmup=100, num_draws=100, progress=False
     )
     assert found.p_value > RARE
+
+
+def test_draws_of_an_ordinal_model_are_those_of_its_posterior():
+    """Thresholds are drawn in their order, categories without rows among the responses included."""
+    random = np.random.default_rng(6)
+    rows = {"x": random.normal(size=40), "g": list("abcdefgh") * 5, "y": [1, 2, 3, 4] * 10}
+    priors = {"thresholds": "normal(0, 1.5)", "b": "normal(0, 1)", "sd": "half_normal(1)"}
+    ordinal = lf.compile(lf.design("y ~ x + (1 | g)", rows), "cumulative", priors=priors)
+    found = lf.sbc(ordinal, 20, seed=1, num_warmup=150, num_draws=150, progress=False)
+    assert found.names[:3] == ("x", "sd(g)", "1|2")
+    assert found.p_value > RARE

@@ -41,6 +41,8 @@ CASES = {
     "known sigma": ("y ~ 1 + (1 | g)", "gaussian", {"sigma": 0.7}),
     "frequency": ("count ~ x + (1 | g)", "poisson", {"frequency": "times"}),
     "thresholds": ("rating ~ x + (1 | g)", "cumulative", {}),
+    "no order": ("rating ~ x + (1 | g)", "acat", {}),
+    "equidistant": ("rating ~ x + (1 | g)", "cumulative(thresholds=equidistant)", {}),
     "dispersion": ("count ~ x + (1 | g)", "nbinom2", {}),
     "sigma's formula": ({"mu": "y ~ x + (1 | g)", "sigma": "~ x"}, "gaussian", {}),
     "cs": ("y ~ 1 + cs(0 + t | g)", "gaussian", {}),
@@ -102,7 +104,9 @@ def test_the_density_is_the_joint_distributions_times_the_jacobian(name):
     assert found == pytest.approx(expected, abs=2e-6)
 
 
-@pytest.mark.parametrize("name", ["slopes", "cs", "toep", "thresholds", "many columns"])
+@pytest.mark.parametrize(
+    "name", ["slopes", "cs", "toep", "thresholds", "equidistant", "many columns"]
+)
 def test_coordinates_and_the_parameters_of_the_space_are_the_same(name):
     model, target, _, _ = target_of(name)
     x = target.coordinates.start + 0.1 * np.random.default_rng(2).normal(
