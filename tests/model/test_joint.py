@@ -331,9 +331,9 @@ def change_term(design, **changes):
         ),
         (
             "slope",
-            lambda d: change_term(d, covariance="rr"),
+            lambda d: change_term(d, covariance="car"),
             {},
-            "covariance structure 'rr' of term 'g'",
+            "covariance structure 'car' of term 'g'",
         ),
         (
             "slope only",
